@@ -1,0 +1,110 @@
+/* Tidegate C ABI: models, loaded from files or supplied by the program. */
+#ifndef TIDEGATE_MODEL_H
+#define TIDEGATE_MODEL_H
+
+#include "result.h"
+#include "runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Names one model of one runtime. Reference-counted; keeps the runtime alive. */
+typedef struct tidegate_model tidegate_model;
+
+/* Loads a model from a JSON object with the keys of the schema's "model" part:
+ *   {"name": "minilm", "kind": "encoder", "folder": "/models/minilm", "threads": 1,
+ *    "replicas": 2, "batching.max_batch_size": 32, "admission.max_queued_items": 1000}
+ * kind "encoder" needs folder; "torchscript" needs file and sha256; "synthetic"
+ * answers vectors made from the input's bytes, for trying things out.
+ * `model` may be NULL: tidegate_model_get finds it later.
+ * Since: 1.0   Thread: Any   Blocks: while it reads and checks the files
+ * Owns: *model, release it
+ * Errors: NOT_FOUND, CORRUPT, UNSUPPORTED, VERSION, EXISTS, IO, SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_model_load(tidegate_runtime *runtime, const char *json, size_t length,
+                                                 tidegate_model **model, tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* A loaded model by name; empty name = the only one.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *model, release it
+ * Errors: NOT_FOUND, SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_model_get(tidegate_runtime *runtime, const char *name, size_t length,
+                                                tidegate_model **model, tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* {"name", "kind", "fingerprint", "deterministic", "max_tokens", "notes"}.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
+ * Errors: SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_model_info_json(const tidegate_model *model, char **text, size_t *length,
+                                                      tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* One more reference; answers `model`, or NULL if it is no model.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: a reference, release it   Errors: - */
+TIDEGATE_API tidegate_model *tidegate_model_retain(tidegate_model *model) TIDEGATE_NOEXCEPT;
+
+/* Gives one reference back. The model stays loaded.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: takes a reference (NULL allowed)   Errors: - */
+TIDEGATE_API void tidegate_model_release(tidegate_model *model) TIDEGATE_NOEXCEPT;
+
+/* ---- a model supplied by the program -------------------------------------- */
+
+/* A batch being run. Lives only inside run_batch, on the thread that called it;
+ * so does every pointer taken from it. */
+typedef struct tidegate_batch tidegate_batch;
+
+/* Must answer or fail every item of the batch before it returns; items left out
+ * fail with ABANDONED. A status other than OK fails the items not yet answered
+ * with HOST. Called on a library thread, by at most "replica.concurrency" threads
+ * at a time. Must not wait for this runtime. Must not throw; a C++ exception that
+ * leaves it all the same is caught and fails the batch with HOST. */
+typedef tidegate_status (*tidegate_run_batch_fn)(void *ctx, tidegate_batch *batch);
+
+/* Called exactly once, on any thread, after the last run_batch has returned. */
+typedef void (*tidegate_destroy_fn)(void *ctx);
+
+typedef struct tidegate_backend {
+  uint32_t struct_size;
+  uint32_t reserved; /* 0 */
+  void *ctx;         /* passed to both functions */
+  tidegate_run_batch_fn run_batch;
+  tidegate_destroy_fn destroy; /* may be NULL */
+} tidegate_backend;
+
+/* Serves `name` from a function of the program. `json` (NULL = defaults) sets
+ * "batching.*", "admission.*", "replica.concurrency" and "fingerprint": a text
+ * that names model and version. Without a fingerprint answers are never cached.
+ * The table is copied; on success `ctx` is the library's until destroy(ctx).
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: takes table->ctx; *model, release it
+ * Errors: EXISTS, UNSUPPORTED (table of a newer version), SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_model_register(tidegate_runtime *runtime, const char *name, size_t name_length,
+                                                     const char *json, size_t json_length,
+                                                     const tidegate_backend *table, tidegate_model **model,
+                                                     tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Number of items, at least 1.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: 0 for NULL */
+TIDEGATE_API uint32_t tidegate_batch_size(const tidegate_batch *batch) TIDEGATE_NOEXCEPT;
+
+/* The text of an item, NUL-terminated besides; NULL if the item holds tensors.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: - */
+TIDEGATE_API const char *tidegate_batch_text(const tidegate_batch *batch, uint32_t item,
+                                             size_t *length) TIDEGATE_NOEXCEPT;
+
+/* Describes input tensor `index` of an item. `view->struct_size` must be set.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: NOT_FOUND (ends a loop) */
+TIDEGATE_API tidegate_status tidegate_batch_tensor(const tidegate_batch *batch, uint32_t item, uint32_t index,
+                                                   tidegate_tensor_view *view) TIDEGATE_NOEXCEPT;
+
+/* Answers an item with `count` tensors, copied. A later answer replaces a former.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: INVALID (sizes disagree) */
+TIDEGATE_API tidegate_status tidegate_batch_answer(tidegate_batch *batch, uint32_t item,
+                                                   const tidegate_tensor_view *outputs,
+                                                   uint32_t count) TIDEGATE_NOEXCEPT;
+
+/* Fails an item with a negative status and a text of the program's.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: - */
+TIDEGATE_API tidegate_status tidegate_batch_fail(tidegate_batch *batch, uint32_t item, tidegate_status status,
+                                                 const char *message, size_t length) TIDEGATE_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,104 @@
+/* Tidegate C ABI: requests.
+ *
+ * A submit answers at once:
+ *   OK        accepted: exactly one completion with this tag will be in the queue,
+ *             whatever happens (answer, deadline, cancel, failure, shutdown)
+ *   DONE      the answer is in *result now and no completion follows; only with
+ *             TIDEGATE_MAY_COMPLETE_INLINE, for answers held in memory
+ *   negative  refused: nothing happened and no completion follows
+ * Inputs are copied before the call returns: the buffers are the caller's again.
+ */
+#ifndef TIDEGATE_REQUEST_H
+#define TIDEGATE_REQUEST_H
+
+#include "cq.h"
+#include "model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What the caches may do; 0 = default (USE). */
+typedef int32_t tidegate_cache_mode;
+enum {
+  TIDEGATE_CACHE_USE = 1,     /* look up, and store what was computed */
+  TIDEGATE_CACHE_REFRESH = 2, /* compute, then store */
+  TIDEGATE_CACHE_BYPASS = 3   /* neither; never joined to an equal request */
+};
+
+/* Flags of a request. Unknown ones are refused with UNSUPPORTED. */
+enum { TIDEGATE_MAY_COMPLETE_INLINE = 1 };
+
+typedef struct tidegate_request_options {
+  uint32_t struct_size;
+  uint32_t flags;
+  int64_t timeout_ns;  /* from now; 0 = none */
+  int64_t deadline_ns; /* as tidegate_clock_now_ns; 0 = none; not together with timeout_ns */
+  tidegate_cache_mode cache;
+  uint32_t reserved; /* 0 */
+} tidegate_request_options;
+
+/* Submits one text (UTF-8, may hold NUL bytes; TIDEGATE_NUL as length stops at the
+ * first). `model` NULL = the only model. `options`, `id`, `err` may be NULL; so may
+ * `result` unless the flag MAY_COMPLETE_INLINE is set. Costs the look-up in
+ * memory and, on a miss, the tokenizing.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *result (if DONE), release it
+ * Errors: NOT_FOUND, TOO_LARGE, QUEUE_FULL, OVERLOADED, UNSUPPORTED, SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_submit_text(tidegate_runtime *runtime, const tidegate_model *model,
+                                                  const char *text, size_t length,
+                                                  const tidegate_request_options *options, tidegate_cq *cq,
+                                                  uint64_t tag, uint64_t *id, tidegate_result **result,
+                                                  tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Asks that a request ends now. Its completion arrives as always, with CANCELLED
+ * or with what came first. Never blocks.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: -
+ * Errors: NOT_FOUND (already complete, or never accepted here), SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_cancel(tidegate_runtime *runtime, uint64_t id) TIDEGATE_NOEXCEPT;
+
+/* A reusable request. Single owner; keeps the runtime alive. */
+typedef struct tidegate_request tidegate_request;
+
+/* An empty request for `model` (NULL = the only one).
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *request, release it   Errors: - */
+TIDEGATE_API tidegate_status tidegate_request_create(tidegate_runtime *runtime, const tidegate_model *model,
+                                                     tidegate_request **request, tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* The request holds this text and no tensors from now on. Copied.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: - */
+TIDEGATE_API tidegate_status tidegate_request_set_text(tidegate_request *request, const char *text, size_t length,
+                                                       tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Sets input tensor `index` (0 to 63, without gaps at submit) and drops a text.
+ * Copied.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -
+ * Errors: INVALID (`bytes` does not match shape and type), UNSUPPORTED */
+TIDEGATE_API tidegate_status tidegate_request_set_tensor(tidegate_request *request, uint32_t index,
+                                                         const tidegate_tensor_view *tensor,
+                                                         tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Options of all further submits; NULL = defaults. timeout_ns counts from each submit.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: UNSUPPORTED */
+TIDEGATE_API tidegate_status tidegate_request_set_options(tidegate_request *request,
+                                                          const tidegate_request_options *options,
+                                                          tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* As tidegate_submit_text. The request is unchanged and may be submitted again.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: *result (if DONE), release it
+ * Errors: as tidegate_submit_text */
+TIDEGATE_API tidegate_status tidegate_submit(tidegate_request *request, tidegate_cq *cq, uint64_t tag, uint64_t *id,
+                                             tidegate_result **result, tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Submits and waits for the answer.
+ * Since: 1.0   Thread: Owner, but never a library thread   Blocks: until complete
+ * Owns: *result, release it   Errors: as tidegate_submit_text, and every way a request can end */
+TIDEGATE_API tidegate_status tidegate_infer(tidegate_request *request, tidegate_result **result,
+                                            tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Since: 1.0   Thread: Owner   Blocks: no   Owns: takes `request` (NULL allowed)   Errors: - */
+TIDEGATE_API void tidegate_request_release(tidegate_request *request) TIDEGATE_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,69 @@
+/* Tidegate C ABI: the runtime, one engine with its threads, caches and models.
+ *
+ * Life: create -> load models -> submit ... -> drain -> shutdown -> release.
+ * A runtime released without shutdown fails what is in flight and ends its
+ * threads in the background. After fork() the child may not use it: every call
+ * answers FORKED and release leaks it; create a runtime after the fork.
+ */
+#ifndef TIDEGATE_RUNTIME_H
+#define TIDEGATE_RUNTIME_H
+
+#include "config.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Reference-counted. Models, requests and completion queues keep it alive, so
+ * handles may be released in any order. */
+typedef struct tidegate_runtime tidegate_runtime;
+
+/* Starts the engine and loads the models of `config` (NULL = all defaults, no
+ * models). Copies the settings. Its threads have all signals blocked; it installs
+ * no handler, prints nothing and reads no environment variable.
+ * Since: 1.0   Thread: Any   Blocks: while models load   Owns: *runtime, release it
+ * Errors: NOT_FOUND (model folder, module), CORRUPT, UNSUPPORTED, VERSION, EXISTS, IO */
+TIDEGATE_API tidegate_status tidegate_runtime_create(const tidegate_config *config, tidegate_runtime **runtime,
+                                                     tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* One more reference; answers `runtime`, or NULL if it is no runtime.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: a reference, release it   Errors: - */
+TIDEGATE_API tidegate_runtime *tidegate_runtime_retain(tidegate_runtime *runtime) TIDEGATE_NOEXCEPT;
+
+/* Gives one reference back. Never joins a thread.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: takes a reference (NULL allowed)   Errors: - */
+TIDEGATE_API void tidegate_runtime_release(tidegate_runtime *runtime) TIDEGATE_NOEXCEPT;
+
+/* Refuses new requests and waits until accepted ones are complete. What is left
+ * after `timeout_ns` completes with SHUTTING_DOWN, and the call answers DEADLINE.
+ * Completions can be drained during and after it. Idempotent.
+ * Since: 1.0   Thread: Any, but never a library thread   Blocks: up to timeout_ns
+ * Owns: -   Errors: DEADLINE (not all finished; details "observed": how many) */
+TIDEGATE_API tidegate_status tidegate_runtime_drain(tidegate_runtime *runtime, int64_t timeout_ns,
+                                                    tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* As drain, then ends the engine and joins its threads. A model that hangs keeps
+ * its thread; the call does not wait for it. Afterwards calls that need the engine
+ * answer SHUTTING_DOWN; completion queues can still be drained. Idempotent.
+ * Since: 1.0   Thread: Any, but never a library thread   Blocks: up to timeout_ns
+ * Owns: -   Errors: DEADLINE (as drain; the engine has ended all the same) */
+TIDEGATE_API tidegate_status tidegate_runtime_shutdown(tidegate_runtime *runtime, int64_t timeout_ns,
+                                                       tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Counters at this moment: {"requests": {...}, "cache": [...], "metrics": [...]}.
+ * Ends in NUL; *length (may be NULL) excludes it.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
+ * Errors: SHUTTING_DOWN (after shutdown) */
+TIDEGATE_API tidegate_status tidegate_runtime_stats_json(tidegate_runtime *runtime, char **text, size_t *length,
+                                                         tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* All metrics as Prometheus text, exposition format 0.0.4.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
+ * Errors: SHUTTING_DOWN (after shutdown) */
+TIDEGATE_API tidegate_status tidegate_metrics_render(tidegate_runtime *runtime, char **text, size_t *length,
+                                                     tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

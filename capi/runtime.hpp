@@ -1,0 +1,106 @@
+// Runtime: the engine behind a tidegate_runtime and everything that refers to it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "boundary.hpp"
+#include "mutex.hpp"
+#include "request_table.hpp"
+#include "tidegate/config.hpp"
+#include "tidegate/model.h"
+
+namespace tidegate::capi {
+
+/// Thread-safe. Lock: mutex_ is a leaf; the engine is never called under it.
+class Runtime {
+ public:
+  /// Use of the engine: it is not ended while one exists.
+  class Use {
+   public:
+    Use(Runtime& runtime, Engine& engine) noexcept : runtime_(&runtime), engine_(&engine) {}
+    Use(Use&& other) noexcept : runtime_(std::exchange(other.runtime_, nullptr)), engine_(other.engine_) {}
+    Use& operator=(Use&&) = delete;
+    ~Use() {
+      if (runtime_ != nullptr) runtime_->end_use();
+    }
+    Engine& operator*() const noexcept { return *engine_; }
+    Engine* operator->() const noexcept { return engine_; }
+
+   private:
+    Runtime* runtime_;
+    Engine* engine_;
+  };
+
+  /// Blocks while models load. Errors: as create_engine.
+  [[nodiscard]] static Result<std::shared_ptr<Runtime>> create(const EngineConfig& config);
+
+  Runtime(std::unique_ptr<Engine> engine, std::shared_ptr<Clock> clock);
+  /// Without shutdown before: cancels what is in flight and ends the engine on a
+  /// thread of its own, so that whoever drops the last reference does not wait.
+  ~Runtime();
+
+  /// Errors: shutting_down (after shutdown).
+  [[nodiscard]] Result<Use> use();
+
+  /// nullopt: the engine has ended.
+  [[nodiscard]] std::optional<DrainReport> drain(Duration bound);
+  [[nodiscard]] std::optional<DrainReport> shutdown(Duration bound);
+
+  [[nodiscard]] Clock& clock() const noexcept { return *clock_; }
+  [[nodiscard]] const std::shared_ptr<Clock>& shared_clock() const noexcept { return clock_; }
+  [[nodiscard]] const std::shared_ptr<RequestTable>& requests() const noexcept { return requests_; }
+
+  /// Passes a cancel on. False: `id` is not in flight.
+  [[nodiscard]] bool cancel(Engine& engine, std::uint64_t id);
+
+ private:
+  void end_use() noexcept;
+
+  const std::shared_ptr<Clock> clock_;
+  const std::shared_ptr<RequestTable> requests_;
+  Mutex mutex_;
+  std::condition_variable unused_{};                            // uses_ became 0
+  std::unique_ptr<Engine> engine_ TIDEGATE_GUARDED_BY(mutex_);  // empty after shutdown
+  std::uint32_t uses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
+  bool ending_ TIDEGATE_GUARDED_BY(mutex_) = false;  // no further use may begin
+};
+
+/// Blocks all signals of this thread for a scope, so that threads started in it
+/// never run a handler of the host's.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept;
+  ~SignalsBlocked();
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  alignas(8) unsigned char before_[128];  // a sigset_t
+};
+
+/// A time-out of the C ABI as a Duration that can be added to a moment of this
+/// century. Errors: invalid_argument (negative).
+[[nodiscard]] Result<Duration> duration_argument(std::int64_t nanoseconds);
+
+}  // namespace tidegate::capi
+
+struct tidegate_runtime : tidegate::capi::SharedHandle<0x54477274> {
+  explicit tidegate_runtime(std::shared_ptr<tidegate::capi::Runtime> object) : runtime(std::move(object)) {}
+  const std::shared_ptr<tidegate::capi::Runtime> runtime;
+};
+
+struct tidegate_model : tidegate::capi::SharedHandle<0x54476d6f> {
+  tidegate_model(std::shared_ptr<tidegate::capi::Runtime> object, std::string model_name)
+      : runtime(std::move(object)), name(std::move(model_name)) {}
+  const std::shared_ptr<tidegate::capi::Runtime> runtime;
+  const std::string name;
+};
+
+struct tidegate_cq : tidegate::capi::Handle<0x54476371> {
+  tidegate_cq(std::shared_ptr<tidegate::capi::Runtime> object, std::shared_ptr<tidegate::capi::CompletionQueue> records)
+      : runtime(std::move(object)), queue(std::move(records)) {}
+  const std::shared_ptr<tidegate::capi::Runtime> runtime;
+  const std::shared_ptr<tidegate::capi::CompletionQueue> queue;
+};

@@ -1,0 +1,77 @@
+// Statistics as JSON and as Prometheus text.
+#include "arguments.hpp"
+#include "json_writer.hpp"
+#include "runtime.hpp"
+#include "tidegate/runtime.h"
+
+using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
+using tidegate::Result;
+
+namespace {
+
+void write_requests(JsonWriter& json, const RequestTable::Counts& counts) {
+  json.key("requests").open('{');
+  json.member("submitted", counts.submitted).member("completed", counts.completed);
+  json.member("in_flight", counts.in_flight).close('}');
+}
+
+void write_caches(JsonWriter& json, const std::vector<tidegate::CacheTierStats>& tiers) {
+  json.key("cache").open('[');
+  for (const tidegate::CacheTierStats& tier : tiers) {
+    json.open('{').member("hits", tier.hits).member("misses", tier.misses).member("expired", tier.expired);
+    json.member("inserted", tier.inserted).member("evicted", tier.evicted).member("rejected", tier.rejected);
+    json.member("entries", tier.entries).member("bytes", tier.bytes).close('}');
+  }
+  json.close(']');
+}
+
+void write_sample(JsonWriter& json, const tidegate::MetricSample& sample) {
+  json.open('{').member("name", sample.name).key("labels").open('{');
+  for (const auto& [name, value] : sample.labels) json.member(name, value);
+  json.close('}');
+  if (sample.kind == tidegate::MetricKind::histogram) {
+    json.key("sum").number(sample.value).member("count", sample.count).key("buckets").open('[');
+    for (const auto& [bound, count] : sample.buckets) json.open('[').number(bound).number(count).close(']');
+    json.close(']');
+  } else {
+    json.key("value").number(sample.value);
+  }
+  json.close('}');
+}
+
+std::string write_stats(Runtime& runtime, const tidegate::Engine& engine) {
+  JsonWriter json;
+  json.open('{');
+  write_requests(json, runtime.requests()->counts());
+  write_caches(json, engine.cache_stats());
+  json.key("metrics").open('[');
+  for (const tidegate::MetricSample& sample : engine.metrics().samples) write_sample(json, sample);
+  json.close(']').close('}');
+  return std::move(json).text();
+}
+
+}  // namespace
+
+tidegate_status tidegate_runtime_stats_json(tidegate_runtime* runtime, char** text, size_t* length,
+                                            tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check_output(text, "text"); !ok) return ok;
+    if (auto ok = check(runtime, "runtime"); !ok) return ok;
+    auto engine = runtime->runtime->use();
+    if (!engine) return engine.error();
+    give_text(write_stats(*runtime->runtime, **engine), text, length);
+    return {};
+  });
+}
+
+tidegate_status tidegate_metrics_render(tidegate_runtime* runtime, char** text, size_t* length,
+                                        tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check_output(text, "text"); !ok) return ok;
+    if (auto ok = check(runtime, "runtime"); !ok) return ok;
+    auto engine = runtime->runtime->use();
+    if (!engine) return engine.error();
+    give_text(tidegate::to_prometheus((*engine)->metrics()), text, length);
+    return {};
+  });
+}

@@ -1,0 +1,3 @@
+module tidegate.example/embed
+
+go 1.19

@@ -1,0 +1,206 @@
+// An embedding server: Tidegate behind Boost.Beast. The event loop only parses,
+// tokenizes and writes; the model runs on the engine's threads.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <filesystem>
+#include <thread>
+
+#include "session.hpp"
+
+namespace {
+
+namespace asio = boost::asio;
+using namespace tidegate;
+
+struct Arguments {
+  std::string model, name, address = "127.0.0.1";
+  std::uint16_t port = 8080;
+  std::uint32_t threads = std::max(1U, std::thread::hardware_concurrency());
+  std::uint32_t replicas = 1;
+  std::uint32_t max_batch_size = 32;
+  std::uint32_t max_queued_items = 4096;
+  std::uint32_t timeout_ms = 30'000;
+  std::uint64_t cache_bytes = 64ULL << 20;
+  std::uint32_t synthetic_us = 0;
+};
+
+int parse(int argc, char** argv, Arguments& arguments) {
+  CLI::App app("Serves POST /v1/embeddings, GET /v1/models, /health and /metrics");
+  auto* model = app.add_option("--model", arguments.model, "Model folder in sentence-transformers layout");
+  auto* synthetic = app.add_option("--synthetic-us", arguments.synthetic_us,
+                                   "Instead of a model: a stand-in that takes this many microseconds a batch");
+  model->excludes(synthetic);
+  app.add_option("--name", arguments.name, "Model name in requests and answers; default: the folder's name");
+  app.add_option("--address", arguments.address, "Address to listen on")->capture_default_str();
+  app.add_option("--port", arguments.port, "Port to listen on; 0 = a free one, printed")->capture_default_str();
+  app.add_option("--threads", arguments.threads, "Cores one batch may use")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app.add_option("--replicas", arguments.replicas, "Copies of the model")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app.add_option("--max-batch-size", arguments.max_batch_size, "Most texts in one batch")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--max-queued-items", arguments.max_queued_items, "Texts that may wait; more are refused with 429")
+      ->check(CLI::Range(1, 1 << 22))
+      ->capture_default_str();
+  app.add_option("--timeout-ms", arguments.timeout_ms, "Deadline of each request; 0 = none")->capture_default_str();
+  app.add_option("--cache-bytes", arguments.cache_bytes, "Memory for cached answers; 0 = no cache")
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+    if (arguments.model.empty() && synthetic->count() == 0) throw CLI::RequiredError("--model or --synthetic-us");
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return -1;
+}
+
+Result<std::unique_ptr<ModelRunner>> load_replica(const Arguments& arguments) {
+  if (arguments.model.empty())
+    return make_synthetic_runner({.base = std::chrono::microseconds(arguments.synthetic_us)});
+  TextEncoderOptions options;
+  options.folder = arguments.model;
+  options.threads = std::max(1U, arguments.threads / arguments.replicas);
+  return load_text_encoder(options);
+}
+
+/// Completions on the event loop itself: one hop less, and none left on another
+/// thread when the loop ends.
+class LoopExecutor final : public Executor {
+ public:
+  explicit LoopExecutor(asio::io_context& context) : context_(context) {}
+  void post(UniqueFunction<void()> task) override { asio::post(context_, std::move(task)); }
+
+ private:
+  asio::io_context& context_;
+};
+
+Result<std::shared_ptr<http::Service>> make_service(const Arguments& arguments, asio::io_context& context) {
+  EngineOptions options;
+  options.completions = std::make_shared<LoopExecutor>(context);
+  options.cache.memory.capacity_bytes = arguments.cache_bytes;
+  auto engine = Engine::create(std::move(options));
+  if (!engine) return std::move(engine).error();
+  std::vector<Replica> replicas;
+  for (std::uint32_t i = 0; i < arguments.replicas; ++i) {
+    auto runner = load_replica(arguments);
+    if (!runner) return std::move(runner).error();
+    replicas.push_back({*std::move(runner), {}});
+  }
+  ModelOptions model;
+  model.batching.max_batch_size = arguments.max_batch_size;
+  model.admission.max_queued_items = arguments.max_queued_items;
+  if (auto added = engine->add_model("model", std::move(replicas), model); !added) return std::move(added).error();
+  auto service = std::make_shared<http::Service>(http::Service{*std::move(engine), nullptr, arguments.name, {}});
+  service->timeout = std::chrono::milliseconds(arguments.timeout_ms);
+  if (!arguments.model.empty()) {
+    auto tokenizer = load_tokenizer(arguments.model);
+    if (!tokenizer) return std::move(tokenizer).error();
+    service->tokenizer = *std::move(tokenizer);
+  }
+  if (service->model_name.empty()) {
+    const std::filesystem::path folder = std::filesystem::path(arguments.model).lexically_normal();
+    service->model_name = arguments.model.empty() ? "synthetic"
+                          : folder.has_filename() ? folder.filename().string()
+                                                  : folder.parent_path().filename().string();
+  }
+  return service;
+}
+
+/// Accepts connections until the socket is closed.
+class Listener {
+ public:
+  Listener(asio::io_context& context, std::shared_ptr<http::Service> service)
+      : context_(context), acceptor_(context), retry_(context), service_(std::move(service)) {}
+
+  void open(const std::string& address, std::uint16_t port) {
+    const asio::ip::tcp::endpoint endpoint(asio::ip::make_address(address), port);
+    acceptor_.open(endpoint.protocol());
+    acceptor_.set_option(asio::socket_base::reuse_address(true));
+    acceptor_.bind(endpoint);
+    acceptor_.listen();
+    accept();
+  }
+  std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
+  void close() {
+    acceptor_.close();
+    retry_.cancel();
+  }
+
+ private:
+  void accept() {
+    acceptor_.async_accept(asio::make_strand(context_),
+                           [this](boost::system::error_code error, asio::ip::tcp::socket socket) {
+                             if (!acceptor_.is_open()) return;
+                             if (error) return pause();
+                             socket.set_option(asio::ip::tcp::no_delay(true), error);
+                             std::make_shared<http::Session>(std::move(socket), service_)->start();
+                             accept();
+                           });
+  }
+
+  /// Out of descriptors, most likely: trying again at once would only burn the core.
+  void pause() {
+    retry_.expires_after(std::chrono::milliseconds(100));
+    retry_.async_wait([this](boost::system::error_code error) {
+      if (!error && acceptor_.is_open()) accept();
+    });
+  }
+
+  asio::io_context& context_;
+  asio::ip::tcp::acceptor acceptor_;
+  asio::steady_timer retry_;
+  std::shared_ptr<http::Service> service_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  if (const int code = parse(argc, argv, arguments); code >= 0) return code;
+  asio::io_context context(1);
+  auto service = make_service(arguments, context);
+  if (!service) {
+    fmt::print(stderr, "tidegate_http_server: {}\n", service.error().text());
+    return 1;
+  }
+  try {
+    // A request inside the engine is no work of the loop's own, so the loop is held open.
+    const auto open = asio::make_work_guard(context);
+    Listener listener(context, *service);
+    listener.open(arguments.address, arguments.port);
+    fmt::print("serving {} on http://{}:{}/v1/embeddings\n", (*service)->model_name, arguments.address,
+               listener.port());
+    std::fflush(stdout);
+    // A termination signal stops the accepting and lets accepted requests finish.
+    asio::signal_set signals(context, SIGINT, SIGTERM);
+    std::thread drainer;
+    signals.async_wait([&](boost::system::error_code, int) {
+      listener.close();
+      drainer = std::thread([&] {
+        (*service)->engine.drain(std::chrono::seconds(5));
+        asio::post(context, [&] {
+          (*service)->on_quiet = [&context] { context.stop(); };
+          if ((*service)->open_requests == 0) context.stop();
+        });
+      });
+    });
+    context.run();
+    drainer.join();
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "tidegate_http_server: cannot listen on {}:{}: {}\n", arguments.address, arguments.port,
+               error.what());
+    return 1;
+  }
+  return 0;
+}

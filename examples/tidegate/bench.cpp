@@ -1,0 +1,146 @@
+// tidegate bench: the ladder one by one, batched, cached on one set of texts.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+
+#include "command.hpp"
+#include "model_options.hpp"
+#include "output.hpp"
+#include "text_source.hpp"
+#include "windowed_client.hpp"
+
+namespace tidegate::program {
+namespace {
+
+struct Arguments : ModelArguments {
+  std::string input;
+  std::size_t texts = 1000;
+  bool json = false;
+};
+
+struct Step {
+  const char* name;
+  std::size_t window;  ///< requests in flight
+  CacheMode cache;
+};
+
+struct Measured {
+  double texts_per_second = 0, p50_ms = 0, p99_ms = 0, mean_batch = 0;
+};
+
+double quantile(std::vector<double> values, double q) {
+  const auto at = static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1) + 0.5);
+  std::nth_element(values.begin(), values.begin() + at, values.end());
+  return values[static_cast<std::size_t>(at)];
+}
+
+Result<Measured> measure(Engine& engine, const Step& step, const std::vector<std::string>& texts) {
+  std::vector<double> latencies(texts.size());
+  std::vector<double> batches(texts.size());
+  const auto started = std::chrono::steady_clock::now();
+  WindowedClient client(engine, step.window, [&](std::size_t i, const Response& response) -> Result<void> {
+    latencies[i] = std::chrono::duration<double, std::milli>(response.timing.total).count();
+    batches[i] = response.timing.batch_size;
+    return {};
+  });
+  ProgressBar progress(step.name, texts.size(), "texts");
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (!client.send(i, texts[i], {.cache = step.cache})) break;
+    progress.update(client.answered());
+  }
+  if (auto failure = client.finish()) return std::move(failure->error);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return Measured{static_cast<double>(texts.size()) / seconds, quantile(latencies, 0.5), quantile(latencies, 0.99),
+                  std::accumulate(batches.begin(), batches.end(), 0.0) / static_cast<double>(texts.size())};
+}
+
+struct TextSet {
+  std::string name;  ///< printed with the figures
+  std::vector<std::string> texts;
+};
+
+Result<TextSet> choose_texts(const Arguments& arguments) {
+  TextSet set;
+  if (arguments.input.empty()) {
+    set.texts = generated_sentences(arguments.texts, 1);
+    set.name = fmt::format("{} generated sentences, seed 1", set.texts.size());
+  } else {
+    auto lines = read_lines(arguments.input);
+    if (!lines) return std::move(lines).error();
+    lines->lines.resize(std::min(lines->lines.size(), arguments.texts));
+    set.texts.assign(lines->lines.begin(), lines->lines.end());
+    set.name = fmt::format("first {} lines of {}", set.texts.size(), lines->name);
+  }
+  if (set.texts.empty()) return Error(ErrorCode::invalid_argument, "there is no text to measure with");
+  return set;
+}
+
+Result<int> bench(const Arguments& arguments) {
+  const auto chosen = choose_texts(arguments);
+  if (!chosen) return chosen.error();
+  const auto& [set, texts] = *chosen;
+  CacheOptions cache;
+  cache.memory.capacity_bytes = 1ULL << 30;
+  auto engine = open_engine(arguments, cache);
+  if (!engine) return std::move(engine).error();
+
+  const Step warm_up{"warm-up", 1, CacheMode::bypass};
+  const std::vector<std::string> few(
+      texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(32, texts.size())));
+  if (auto warm = measure(*engine, warm_up, few); !warm) return std::move(warm).error();
+  const std::size_t window = std::size_t{2} * arguments.max_batch_size;
+  const Step steps[] = {{"one by one", 1, CacheMode::bypass},
+                        {"batched", window, CacheMode::refresh},
+                        {"cached", window, CacheMode::use}};
+  nlohmann::json results = nlohmann::json::array();
+  if (!arguments.json) {
+    fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, arguments.threads, arguments.precision,
+               arguments.max_batch_size);
+    fmt::print("{:<12} {:>10} {:>10} {:>10} {:>11} {:>8}\n", "step", "texts/s", "p50 ms", "p99 ms", "mean batch",
+               "gain");
+  }
+  double base = 0;
+  for (const Step& step : steps) {
+    const auto measured = measure(*engine, step, texts);
+    if (!measured) return measured.error();
+    if (base == 0) base = measured->texts_per_second;
+    const double gain = measured->texts_per_second / base;
+    results.push_back({{"step", step.name},
+                       {"texts_per_second", measured->texts_per_second},
+                       {"p50_ms", measured->p50_ms},
+                       {"p99_ms", measured->p99_ms},
+                       {"mean_batch", measured->mean_batch},
+                       {"in_flight", step.window},
+                       {"gain", gain}});
+    if (arguments.json) continue;
+    fmt::print("{:<12} {:>10.0f} {:>10.3f} {:>10.3f} {:>11.1f} {:>7.1f}x\n", step.name, measured->texts_per_second,
+               measured->p50_ms, measured->p99_ms, measured->mean_batch, gain);
+  }
+  if (arguments.json) {
+    print_json({{"text_set", set},
+                {"texts", texts.size()},
+                {"threads", arguments.threads},
+                {"precision", arguments.precision},
+                {"max_batch_size", arguments.max_batch_size},
+                {"steps", results}});
+  }
+  return 0;
+}
+
+}  // namespace
+
+Action add_bench(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("bench", "Measure texts/s and latency: one by one, batched, cached");
+  add_model_options(*command, *arguments);
+  command->add_option("--input", arguments->input, "Text file, or - for standard input; default: generated sentences");
+  command->add_option("--texts", arguments->texts, "Most texts to use")
+      ->check(CLI::Range(1, 10'000'000))
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "Print one JSON object");
+  return [arguments] { return bench(*arguments); };
+}
+
+}  // namespace tidegate::program

@@ -1,0 +1,91 @@
+// CacheTier: a store of answers under 256-bit keys. Options of the memory tier.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "tidegate/request.hpp"
+
+namespace tidegate {
+
+/// Digest over (format, model fingerprint, input, requested outputs): see
+/// docs/decisions. Tiers compare all 256 bits before they answer.
+using CacheKey = Digest;
+
+/// An encoded answer: header, key, checksum, expiry and outputs in one immutable
+/// block, the same bytes in every tier. Copying shares the block.
+class CacheRecord {
+ public:
+  CacheRecord() = default;
+  CacheRecord(std::shared_ptr<const std::vector<std::byte>> block) : block_(std::move(block)) {}  // NOLINT
+
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return block_ ? std::span<const std::byte>(*block_) : std::span<const std::byte>();
+  }
+  [[nodiscard]] const std::shared_ptr<const std::vector<std::byte>>& block() const noexcept { return block_; }
+
+ private:
+  std::shared_ptr<const std::vector<std::byte>> block_;
+};
+
+struct CacheEntry {
+  CacheKey key{};
+  CacheRecord record;
+  Duration time_to_live{0};  ///< remaining life; zero or less = already expired
+};
+
+/// One tier of the chain, implemented by Tidegate and by users. Thread-safe.
+/// Neither call blocks on input or output: slow tiers answer later, on a thread of
+/// their own. A tier never makes a request fail: trouble is a miss.
+class CacheTier {
+ public:
+  using Lookup = UniqueFunction<void(std::vector<std::optional<CacheEntry>>)>;
+
+  virtual ~CacheTier() = default;
+  /// Short name for metrics: "memory", "redis", ...
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+  /// Calls `done` exactly once with one slot per key, in order; it may do so before
+  /// returning. The chain stops waiting at `deadline` and takes what is missing as
+  /// a miss. An entry whose key differs from the one asked is discarded by the chain.
+  virtual void get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) = 0;
+  /// Stores or forgets; best effort.
+  virtual void put_many(std::span<const CacheEntry> entries) = 0;
+  virtual void erase_many(std::span<const CacheKey> keys) = 0;
+};
+
+/// The memory tier.
+struct MemoryCacheOptions {
+  /// Hard budget of everything the tier holds (records, index, bookkeeping);
+  /// 0 switches the tier off. A record that was evicted while an answer still shares
+  /// its block belongs to that answer, not to the tier. An entry above an eighth of a
+  /// shard's part is not stored.
+  std::uint64_t capacity_bytes = 64ULL << 20;
+  std::uint32_t shards = 8;  ///< power of two, 1..256
+};
+
+struct CacheOptions {
+  MemoryCacheOptions memory{};
+  Duration time_to_live = std::chrono::hours(1);  ///< of a computed answer; > 0
+  /// Further tiers, nearest first; asked one after the other on a memory miss.
+  std::vector<std::shared_ptr<CacheTier>> tiers{};
+  /// Longest a request waits for all further tiers together before it is computed.
+  Duration lookup_budget = std::chrono::milliseconds(5);
+};
+
+/// Counters of one tier since the engine started.
+struct CacheTierStats {
+  std::uint64_t hits = 0;
+  std::uint64_t misses = 0;
+  std::uint64_t expired = 0;  ///< misses whose record was there but too old
+  std::uint64_t inserted = 0;
+  std::uint64_t evicted = 0;
+  std::uint64_t rejected = 0;  ///< not stored: too large for the budget
+  std::uint64_t entries = 0;   ///< now
+  std::uint64_t bytes = 0;     ///< now, never above capacity_bytes
+};
+
+}  // namespace tidegate

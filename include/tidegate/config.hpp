@@ -1,0 +1,74 @@
+// EngineConfig: an engine and its models described by JSON, from one table of keys.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tidegate/engine.hpp"
+#include "tidegate/modules.hpp"
+
+namespace tidegate {
+
+/// Which runner serves a model. `host` models are supplied by the program and
+/// cannot be loaded from a description.
+enum class ModelKind : std::uint8_t { encoder, torchscript, synthetic, host };
+
+/// One model as described; which keys apply depends on the kind (see the schema).
+struct ModelConfig {
+  std::string name;
+  ModelKind kind = ModelKind::encoder;
+  std::string folder;  ///< encoder: sentence-transformers folder
+  Precision precision = Precision::f32;
+  std::string prompt;         ///< encoder: as TextEncoderOptions::prompt
+  std::string file;           ///< torchscript: archive
+  std::string sha256;         ///< torchscript: pinned digest of `file`
+  std::string module_path;    ///< encoder, torchscript: empty = the usual places
+  std::uint32_t threads = 1;  ///< encoder, torchscript: cores one batch may use
+  SyntheticOptions synthetic{};
+  std::string fingerprint;  ///< host: names model and version; empty = never cached
+  std::uint32_t replicas = 1;
+  ReplicaOptions replica{};
+  ModelOptions options{};
+};
+
+struct EngineConfig {
+  EngineOptions engine{};
+  std::vector<ModelConfig> models{};
+};
+
+// Keys are dotted; nested objects and dotted keys mean the same. Every error names
+// the key; that of an unknown key names the nearest one, that of a wrong value its
+// type and range. Errors of the four below: invalid_argument.
+
+/// Sets the keys that `json` (one object) holds on top of `base`; a list replaces
+/// the former list.
+[[nodiscard]] Result<EngineConfig> merge_config(EngineConfig base, std::string_view json);
+
+/// As merge_config onto the defaults.
+[[nodiscard]] Result<EngineConfig> parse_config(std::string_view json);
+
+/// One model from a JSON object, on top of `base`.
+[[nodiscard]] Result<ModelConfig> parse_model_config(std::string_view json, ModelConfig base = {});
+
+/// As parse_model_config for a model the program supplies under `name`: only the
+/// keys of kind `host`.
+[[nodiscard]] Result<ModelConfig> parse_host_model_config(std::string_view name, std::string_view json);
+
+/// The effective values, defaults included, as a JSON object parse_config accepts.
+[[nodiscard]] std::string dump_config(const EngineConfig& config);
+
+/// Every key: {"runtime": [...], "model": [...]}, each with key, type, unit,
+/// default, minimum, maximum, values, since and text.
+[[nodiscard]] std::string config_schema_json();
+
+/// Loads the replicas of a described model. Blocks while files are read and
+/// checked. Errors: as load_text_encoder and load_torchscript; invalid_argument
+/// for kind `host`.
+[[nodiscard]] Result<std::vector<Replica>> load_replicas(const ModelConfig& config);
+
+/// Creates an engine and loads every model of the description.
+/// Errors: as Engine::create, load_replicas and Engine::add_model.
+[[nodiscard]] Result<Engine> create_engine(const EngineConfig& config);
+
+}  // namespace tidegate

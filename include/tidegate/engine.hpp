@@ -1,0 +1,107 @@
+// Engine: the one object a server holds. Requests in, answers out, exactly once each.
+#pragma once
+
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tidegate/cache.hpp"
+#include "tidegate/metrics.hpp"
+#include "tidegate/queue.hpp"
+#include "tidegate/router.hpp"
+#include "tidegate/runner.hpp"
+
+namespace tidegate {
+
+struct EngineOptions {
+  CacheOptions cache{};
+  /// Where completions run; empty = one thread of the engine's own.
+  std::shared_ptr<Executor> completions{};
+  /// Where batches run; empty = one thread per replica and unit of concurrency,
+  /// parked while idle.
+  std::shared_ptr<Executor> workers{};
+  /// Time and alarms; empty = make_steady_clock().
+  std::shared_ptr<Clock> clock{};
+  /// How long the destructor lets accepted requests finish before it fails them.
+  Duration drain_timeout = std::chrono::seconds(5);
+};
+
+struct Replica {
+  std::unique_ptr<ModelRunner> runner;
+  ReplicaOptions options{};
+};
+
+struct ModelOptions {
+  BatchingOptions batching{};
+  AdmissionOptions admission{};
+};
+
+/// How a drain ended.
+struct DrainReport {
+  std::uint64_t finished = 0;       ///< completed with their answer during the drain
+  std::uint64_t failed = 0;         ///< completed with shutting_down at the bound
+  std::uint32_t stuck_batches = 0;  ///< still inside a runner at the bound
+};
+
+/// Thread-safe. Every accepted request completes exactly once: with its answer,
+/// or with deadline_exceeded, cancelled, backend_failed, shutting_down, ... A
+/// refused one changes nothing. Destruction drains with `drain_timeout` and is
+/// bounded even if a runner hangs: such a runner keeps its thread and itself
+/// alive until it returns.
+class Engine {
+ public:
+  using Callback = UniqueFunction<void(Result<Response>)>;
+
+  /// Errors: invalid_argument (names the option and its allowed range),
+  /// out_of_memory, unavailable (the system has no thread to give).
+  [[nodiscard]] static Result<Engine> create(EngineOptions options = {});
+
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+  ~Engine();
+
+  /// Serves `name` from these replicas, which must have equal fingerprints.
+  /// Errors: invalid_argument, already_exists, shutting_down, queue_full (1024
+  /// models), out_of_memory, unavailable (no thread). Waits for a drain in progress.
+  [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
+
+  /// Starts one request. Never blocks on the model; costs the caller the look-up in
+  /// memory and, on a miss, the preparation of the input (tokenizing).
+  /// On success `on_done` runs exactly once, later, on the completion executor and
+  /// never inside this call. On an error nothing was accepted and `on_done` is
+  /// destroyed uncalled: the error is the answer. Errors: not_found (model),
+  /// invalid_argument, too_large, queue_full (with retry_after), shutting_down.
+  [[nodiscard]] Result<RequestId> infer(Request request, Callback on_done);
+
+  /// As `infer`; a refusal is a ready future.
+  [[nodiscard]] std::future<Result<Response>> infer_future(Request request);
+
+  /// The answer if the memory tier holds it now. Runs on the caller's thread,
+  /// never blocks, counts as a look-up.
+  [[nodiscard]] std::optional<Response> try_cached(const Request& request);
+
+  /// The request completes with `cancelled` unless it has completed already
+  /// (false). Other requests joined to the same computation are not disturbed.
+  bool cancel(RequestId id);
+
+  /// Refuses new requests, lets accepted ones finish until `bound`, then fails the
+  /// rest with shutting_down. Blocks until then. Idempotent; concurrent calls wait
+  /// for the first.
+  DrainReport drain(Duration bound);
+
+  [[nodiscard]] MetricsSnapshot metrics() const;
+  /// Counters of each cache tier, memory first.
+  [[nodiscard]] std::vector<CacheTierStats> cache_stats() const;
+  /// Facts of a model; empty name = the only one. Errors: not_found.
+  [[nodiscard]] Result<ModelInfo> model_info(std::string_view name = {}) const;
+
+ private:
+  struct Impl;
+  explicit Engine(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,67 @@
+// Request and Response: what goes in at one end of the gate and comes out at the other.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "tidegate/tensor.hpp"
+#include "tidegate/time.hpp"
+
+namespace tidegate {
+
+/// SHA-256 over everything that decides an answer.
+using Digest = std::array<std::uint8_t, 32>;
+
+/// One item for a model: a text (UTF-8) or the tensors the model asks for.
+using Input = std::variant<std::string, std::vector<Tensor>>;
+
+/// What the caches may do for a request.
+enum class CacheMode : std::uint8_t {
+  use,      ///< look up, and store what was computed
+  refresh,  ///< compute, then store
+  bypass,   ///< neither look up nor store; never joined to another request
+};
+
+struct RequestOptions {
+  /// No answer is of use after this moment; the request then completes with
+  /// deadline_exceeded, whatever state it is in.
+  Deadline deadline = kNoDeadline;
+  CacheMode cache = CacheMode::use;
+};
+
+struct Request {
+  std::string model;  ///< name given to Engine::add_model; empty = the only model
+  Input input;
+  RequestOptions options{};
+};
+
+/// Names one accepted request of one engine; never reused while the engine lives.
+enum class RequestId : std::uint64_t {};
+
+/// Where an answer came from.
+enum class AnswerSource : std::uint8_t {
+  model,   ///< computed for this request
+  joined,  ///< computed once for this and other equal requests in flight
+  cache,   ///< read from a cache tier (Timing::cache_tier)
+};
+
+/// Where the time went; each is zero where the step did not happen.
+struct Timing {
+  Duration queue{0};             ///< accepted to batch formed
+  Duration run{0};               ///< inside the model
+  Duration total{0};             ///< accepted to completed
+  std::uint32_t batch_size = 0;  ///< items in the batch that computed it
+  std::int32_t cache_tier = -1;  ///< 0 = memory, 1.. = further tiers; -1 = not from a cache
+  std::int32_t replica = -1;     ///< replica that computed it; -1 = none
+};
+
+struct Response {
+  std::vector<Tensor> outputs;  ///< an encoder gives one f32 tensor [dimension]
+  AnswerSource source = AnswerSource::model;
+  Timing timing{};
+};
+
+}  // namespace tidegate

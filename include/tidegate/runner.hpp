@@ -1,0 +1,88 @@
+// ModelRunner: what runs a batch. Built-in runners and how to write one.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tidegate/request.hpp"
+
+namespace tidegate {
+
+/// What an item costs a batch. All three are capped by BatchingOptions.
+struct ItemSize {
+  std::uint32_t rows = 1;    ///< items, >= 1
+  std::uint64_t tokens = 1;  ///< units of work, >= 1 (tokens for text)
+  std::uint64_t bytes = 0;   ///< memory the queued item holds
+};
+
+/// An input made ready for `run` by the same runner (or one with equal fingerprint).
+struct PreparedInput {
+  Input input;
+  std::vector<std::int32_t> tokens;  ///< token ids, special tokens included; empty for non-text
+  ItemSize size{};
+};
+
+/// One item of a batch. `output` starts as an `internal` error; `run` replaces it.
+struct BatchItem {
+  const PreparedInput* input = nullptr;
+  Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the runner gave no answer for this item");
+};
+
+/// Facts of a loaded model, constant over its life.
+struct ModelInfo {
+  std::string kind;  ///< "encoder", "torchscript", "callback", "synthetic"
+  /// Digest of everything that decides the answers: weights, tokenizer, pooling,
+  /// precision, limits, kernel set. Equal fingerprints give equal bits.
+  Digest fingerprint{};
+  bool deterministic = true;       ///< false: answers are never cached or joined
+  std::uint64_t max_tokens = 0;    ///< longest item after truncation; 0 = no limit
+  std::vector<std::string> notes;  ///< for `doctor`: kernel set, why a faster one was refused
+};
+
+/// Runs batches of one model. Thread rules: `prepare` is called on callers'
+/// threads, concurrently with everything; `run` by at most `concurrency` threads
+/// of the engine at a time (ReplicaOptions). Exceptions that escape either are
+/// caught and become backend_failed / host_failed for the items concerned.
+class ModelRunner {
+ public:
+  virtual ~ModelRunner() = default;
+  [[nodiscard]] virtual const ModelInfo& info() const noexcept = 0;
+
+  /// Checks and readies one input (a text is tokenized and truncated here).
+  /// Blocks for CPU work in proportion to the input only.
+  /// Errors: invalid_argument (wrong kind of input, malformed UTF-8, ...).
+  [[nodiscard]] virtual Result<PreparedInput> prepare(Input input) = 0;
+
+  /// Computes the batch and sets every item's `output`. Blocks until done.
+  virtual void run(std::span<BatchItem> batch) = 0;
+};
+
+// ---- built-in runners ---------------------------------------------------------
+
+/// The host's own function as a model.
+struct CallbackOptions {
+  std::string fingerprint;  ///< any text naming model and version; empty = never cached
+  /// As ModelRunner::run. May throw: the batch's items then fail with host_failed.
+  std::function<void(std::span<BatchItem>)> run;
+  /// Size of an input; empty = one row, one token, the input's bytes.
+  std::function<ItemSize(const Input&)> size;
+};
+[[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_callback_runner(CallbackOptions options);
+
+/// A service-time model for tests and capacity work: busy for
+/// base + per_item * rows + per_token * tokens (24 h at most), then answers a vector
+/// derived from the input's bytes. Tokens are the words of a text, or the longest
+/// leading dimension of the tensors; at least 1. Each cost is 0 to 1 hour.
+struct SyntheticOptions {
+  Duration base{0};
+  Duration per_item{0};
+  Duration per_token{0};
+  std::uint32_t dimension = 8;        ///< length of the answered vector, 1..65536
+  std::shared_ptr<Clock> clock = {};  ///< waits out the time; empty = the machine's clock
+};
+[[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_synthetic_runner(SyntheticOptions options);
+
+}  // namespace tidegate

@@ -1,0 +1,48 @@
+// Mutex with thread-safety annotations: clang turns a field read without its lock
+// into a compile error (-Wthread-safety); other compilers ignore the attributes.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+
+#if defined(__clang__)
+#define TIDEGATE_ATTRIBUTE(x) __attribute__((x))
+#else
+#define TIDEGATE_ATTRIBUTE(x)
+#endif
+
+#define TIDEGATE_GUARDED_BY(mutex) TIDEGATE_ATTRIBUTE(guarded_by(mutex))
+#define TIDEGATE_REQUIRES(mutex) TIDEGATE_ATTRIBUTE(requires_capability(mutex))
+#define TIDEGATE_EXCLUDES(mutex) TIDEGATE_ATTRIBUTE(locks_excluded(mutex))
+
+namespace tidegate {
+
+class TIDEGATE_ATTRIBUTE(capability("mutex")) Mutex {
+ public:
+  void lock() TIDEGATE_ATTRIBUTE(acquire_capability()) { mutex_.lock(); }
+  void unlock() TIDEGATE_ATTRIBUTE(release_capability()) { mutex_.unlock(); }
+
+ private:
+  friend class MutexLock;
+  std::mutex mutex_;
+};
+
+/// Holds a Mutex for a scope; waits on condition variables.
+class TIDEGATE_ATTRIBUTE(scoped_lockable) MutexLock {
+ public:
+  explicit MutexLock(Mutex& mutex) TIDEGATE_ATTRIBUTE(acquire_capability(mutex)) : lock_(mutex.mutex_) {}
+  ~MutexLock() TIDEGATE_ATTRIBUTE(release_capability()) {}
+
+  void wait(std::condition_variable& condition) { condition.wait(lock_); }
+
+  /// False once `until` has passed.
+  template <class TimePointType>
+  bool wait_until(std::condition_variable& condition, TimePointType until) {
+    return condition.wait_until(lock_, until) == std::cv_status::no_timeout;
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,120 @@
+#include "base/thread_pool.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <deque>
+
+#include "base/mutex.hpp"
+
+namespace tidegate {
+
+struct ThreadPool::State {
+  Mutex mutex;  // leaf: no other lock is taken under it
+  std::condition_variable work;
+  std::condition_variable ended;
+  std::deque<UniqueFunction<void()>> queue TIDEGATE_GUARDED_BY(mutex);
+  bool stopping TIDEGATE_GUARDED_BY(mutex) = false;
+  std::uint32_t running TIDEGATE_GUARDED_BY(mutex) = 0;  // threads that have not ended
+
+  void loop() {
+    for (;;) {
+      UniqueFunction<void()> task;
+      {
+        MutexLock lock(mutex);
+        while (queue.empty() && !stopping) lock.wait(work);
+        if (queue.empty()) break;
+        task = std::move(queue.front());
+        queue.pop_front();
+      }
+      task();
+    }
+    MutexLock lock(mutex);
+    --running;
+    ended.notify_all();
+  }
+};
+
+namespace {
+
+/// Blocks every signal for the threads started in its scope.
+class BlockSignals {
+ public:
+  BlockSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+ThreadPool::ThreadPool(std::string name, std::uint32_t threads) : state_(std::make_shared<State>()) {
+  const BlockSignals block;
+  name.resize(std::min<std::size_t>(name.size(), 15));
+  threads_.reserve(threads);
+  try {
+    for (std::uint32_t i = 0; i < threads; ++i) {
+      {
+        MutexLock lock(state_->mutex);
+        ++state_->running;
+      }
+      threads_.emplace_back([state = state_] { state->loop(); });
+      pthread_setname_np(threads_.back().native_handle(), name.c_str());
+    }
+  } catch (...) {
+    {
+      MutexLock lock(state_->mutex);
+      --state_->running;  // counted, but never started
+    }
+    stop(Duration::max());
+    throw;
+  }
+}
+
+ThreadPool::~ThreadPool() { stop(Duration::max()); }
+
+void ThreadPool::post(UniqueFunction<void()> task) {
+  {
+    MutexLock lock(state_->mutex);
+    if (state_->stopping) return;
+    state_->queue.push_back(std::move(task));
+  }
+  state_->work.notify_one();
+}
+
+std::uint32_t ThreadPool::stop(Duration bound) {
+  if (threads_.empty()) {  // stopped before; whoever was left behind is not waited for again
+    MutexLock lock(state_->mutex);
+    return state_->running;
+  }
+  const TimePoint now = std::chrono::steady_clock::now();
+  const Deadline until = bound > kNoDeadline - now ? kNoDeadline : now + bound;
+  bool inside = false;
+  for (const std::thread& thread : threads_) inside |= thread.get_id() == std::this_thread::get_id();
+  std::uint32_t left = 0;
+  {
+    MutexLock lock(state_->mutex);
+    state_->stopping = true;
+    state_->work.notify_all();
+    const std::uint32_t expected = inside ? 1 : 0;
+    while (state_->running > expected) {
+      if (until == kNoDeadline)
+        lock.wait(state_->ended);
+      else if (!lock.wait_until(state_->ended, until))
+        break;
+    }
+    left = state_->running;
+  }
+  // Without stragglers joining is immediate; with any, no one can tell which thread
+  // is stuck, so none is waited for: each owns the state and ends by itself.
+  for (std::thread& thread : threads_) left == 0 ? thread.join() : thread.detach();
+  threads_.clear();
+  return left;
+}
+
+}  // namespace tidegate

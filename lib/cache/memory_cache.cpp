@@ -1,0 +1,239 @@
+#include "cache/memory_cache.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/mutex.hpp"
+#include "cache/heap_charge.hpp"
+#include "cache/key_index.hpp"
+
+namespace tidegate {
+namespace {
+
+constexpr std::uint64_t kSmallestShare = 4096;
+/// A ghost for every 2 KiB: as many as there are entries where answers are small
+/// vectors, for about 1 % of the budget.
+constexpr std::uint64_t kBytesPerGhost = 2048;
+/// The index starts fit for entries of 4 KiB and grows where they are smaller.
+constexpr std::uint64_t kBytesPerFirstSlot = 4096;
+constexpr std::uint64_t kLargestEntryPart = 8;
+/// make_shared puts the vector beside two counters and a virtual table pointer.
+constexpr std::uint64_t kBlockHolderBytes = sizeof(std::vector<std::byte>) + 16;
+
+constexpr std::uint32_t ghost_capacity(std::uint64_t share) {
+  return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(share / kBytesPerGhost, 16, 1U << 30)));
+}
+
+constexpr std::size_t first_slots(std::uint64_t share) {
+  return std::bit_ceil(std::max<std::uint64_t>(share / kBytesPerFirstSlot, 16));
+}
+
+constexpr std::uint32_t fingerprint_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash >> 24); }
+
+TimePoint later(TimePoint now, Duration life) { return life > TimePoint::max() - now ? TimePoint::max() : now + life; }
+
+/// Entries taken out under a lock and freed after it: a block's release may run a
+/// deleter that is not ours.
+class RetiredEntries {
+ public:
+  RetiredEntries() = default;
+  RetiredEntries(const RetiredEntries&) = delete;
+  RetiredEntries& operator=(const RetiredEntries&) = delete;
+  ~RetiredEntries() {
+    while (newest_ != nullptr) {
+      const std::unique_ptr<MemoryEntry> dying(newest_);
+      newest_ = static_cast<MemoryEntry*>(dying->older);
+    }
+  }
+
+  void add(std::unique_ptr<MemoryEntry> entry) noexcept {
+    entry->older = newest_;
+    newest_ = entry.release();
+  }
+
+ private:
+  MemoryEntry* newest_ = nullptr;  ///< linked through `older`
+};
+
+}  // namespace
+
+/// Its own cache line, so that two threads in two shards do not share one.
+class alignas(64) MemoryCache::Shard {
+ public:
+  explicit Shard(std::uint64_t share)
+      : share_(share),
+        fixed_bytes_(heap_charge(sizeof(Shard)) + sizeof(void*) + GhostList::heap_bytes(ghost_capacity(share))),
+        index_(first_slots(share)),
+        order_(ghost_capacity(share)) {}
+
+  std::optional<CacheEntry> get(const CacheKey& key, std::uint64_t hash, const Clock& clock) {
+    RetiredEntries retired;
+    const MutexLock lock(mutex_);
+    // The slot comes from memory while the clock is read.
+    index_.prefetch(hash);
+    const TimePoint now = clock.now();
+    MemoryEntry* entry = index_.find(key, hash);
+    if (entry == nullptr) {
+      ++stats_.misses;
+      return std::nullopt;
+    }
+    if (entry->expires_at <= now) {
+      ++stats_.misses;
+      ++stats_.expired;
+      retire(*entry, retired);
+      return std::nullopt;
+    }
+    ++stats_.hits;
+    S3Fifo::touch(*entry);
+    return CacheEntry{key, entry->record, entry->expires_at - now};
+  }
+
+  void put(const CacheEntry& source, std::uint64_t hash, TimePoint now) {
+    auto entry = std::make_unique<MemoryEntry>();
+    entry->key = source.key;
+    entry->record = source.record;
+    entry->expires_at = later(now, source.time_to_live);
+    entry->bytes = charge_of(source.record);
+    entry->fingerprint = fingerprint_of(hash);
+
+    RetiredEntries retired;
+    const MutexLock lock(mutex_);
+    MemoryEntry* old = index_.find(source.key, hash);
+    const bool fits = entry->bytes <= share_ / kLargestEntryPart;
+    S3Fifo::Queue queue = S3Fifo::Queue::small;
+    if (old != nullptr) {
+      // A newer answer inherits the place its key has earned. Where it is too large,
+      // the older one must not outlive it.
+      queue = old->queue;
+      entry->frequency = old->frequency;
+      retire(*old, retired);
+    } else if (fits) {
+      queue = order_.admit(entry->fingerprint);
+    }
+    if (!fits || !make_room(entry->bytes, retired)) {
+      ++stats_.rejected;
+      return;
+    }
+    ++stats_.inserted;
+    order_.push(*entry, queue);
+    index_.insert(hash, std::move(entry));
+  }
+
+  void erase(const CacheKey& key, std::uint64_t hash) {
+    RetiredEntries retired;
+    const MutexLock lock(mutex_);
+    if (MemoryEntry* entry = index_.find(key, hash)) retire(*entry, retired);
+  }
+
+  void add_to(CacheTierStats& total) const {
+    const MutexLock lock(mutex_);
+    total.hits += stats_.hits;
+    total.misses += stats_.misses;
+    total.expired += stats_.expired;
+    total.inserted += stats_.inserted;
+    total.evicted += stats_.evicted;
+    total.rejected += stats_.rejected;
+    total.entries += index_.count();
+    total.bytes += used_bytes();
+  }
+
+ private:
+  [[nodiscard]] std::uint64_t used_bytes() const TIDEGATE_REQUIRES(mutex_) {
+    return fixed_bytes_ + index_.heap_bytes() + order_.bytes();
+  }
+
+  void retire(MemoryEntry& entry, RetiredEntries& retired) TIDEGATE_REQUIRES(mutex_) {
+    order_.remove(entry);
+    retired.add(index_.remove(entry));
+  }
+
+  /// Evicts until an entry of `bytes` fits, with the larger index it may need: while
+  /// an index grows, both copies count. False if it cannot fit.
+  bool make_room(std::uint64_t bytes, RetiredEntries& retired) TIDEGATE_REQUIRES(mutex_) {
+    for (;;) {
+      const std::uint64_t growth = index_.full() ? index_.heap_bytes_grown() : 0;
+      if (used_bytes() + growth + bytes <= share_) break;
+      S3Fifo::Node* victim = order_.evict(share_ - fixed_bytes_ - index_.heap_bytes());
+      if (victim == nullptr) return false;
+      ++stats_.evicted;
+      retired.add(index_.remove(static_cast<MemoryEntry&>(*victim)));
+    }
+    if (index_.full()) index_.grow();
+    return true;
+  }
+
+  const std::uint64_t share_;        ///< bytes
+  const std::uint64_t fixed_bytes_;  ///< this object and its ghosts
+  mutable Mutex mutex_;              // leaf, but for a lock the clock's now() may take; no entry is freed under it
+  KeyIndex index_ TIDEGATE_GUARDED_BY(mutex_);
+  S3Fifo order_ TIDEGATE_GUARDED_BY(mutex_);
+  CacheTierStats stats_ TIDEGATE_GUARDED_BY(mutex_);  ///< entries and bytes unused: counted when asked
+};
+
+MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> clock)
+    : clock_(std::move(clock)), off_(options.capacity_bytes == 0) {
+  std::uint64_t shards = std::bit_floor(std::clamp<std::uint32_t>(options.shards, 1, 256));
+  while (shards > 1 && options.capacity_bytes / shards < kSmallestShare) shards /= 2;
+  const std::uint64_t share = options.capacity_bytes / shards;
+  if (share < kSmallestShare) return;
+  shards_.reserve(shards);
+  for (std::uint64_t i = 0; i < shards; ++i) shards_.push_back(std::make_unique<Shard>(share));
+}
+
+MemoryCache::~MemoryCache() = default;
+
+MemoryCache::Shard* MemoryCache::shard_of(std::uint64_t hash) const noexcept {
+  // The index uses the low bits; the high ones leave it all of its slots.
+  return shards_.empty() ? nullptr : shards_[(hash >> 56) & (shards_.size() - 1)].get();
+}
+
+std::optional<CacheEntry> MemoryCache::get(const CacheKey& key) {
+  const std::uint64_t hash = hash_of(key);
+  Shard* shard = shard_of(hash);
+  return shard != nullptr ? shard->get(key, hash, *clock_) : std::nullopt;
+}
+
+void MemoryCache::put(const CacheEntry& entry) {
+  if (off_ || entry.time_to_live <= Duration::zero()) return;
+  const std::uint64_t hash = hash_of(entry.key);
+  if (Shard* shard = shard_of(hash)) {
+    shard->put(entry, hash, clock_->now());
+  } else {
+    refused_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+void MemoryCache::erase(const CacheKey& key) {
+  const std::uint64_t hash = hash_of(key);
+  if (Shard* shard = shard_of(hash)) shard->erase(key, hash);
+}
+
+void MemoryCache::get_many(std::span<const CacheKey> keys, Deadline /*deadline*/, Lookup done) {
+  std::vector<std::optional<CacheEntry>> found;
+  found.reserve(keys.size());
+  for (const CacheKey& key : keys) found.push_back(get(key));
+  done(std::move(found));
+}
+
+void MemoryCache::put_many(std::span<const CacheEntry> entries) {
+  for (const CacheEntry& entry : entries) put(entry);
+}
+
+void MemoryCache::erase_many(std::span<const CacheKey> keys) {
+  for (const CacheKey& key : keys) erase(key);
+}
+
+CacheTierStats MemoryCache::stats() const {
+  CacheTierStats total;
+  for (const auto& shard : shards_) shard->add_to(total);
+  total.rejected += refused_.load(std::memory_order_relaxed);
+  return total;
+}
+
+std::uint64_t MemoryCache::charge_of(const CacheRecord& record) noexcept {
+  std::uint64_t bytes = heap_charge(sizeof(MemoryEntry));
+  if (record.block()) bytes += heap_charge(kBlockHolderBytes) + heap_charge(record.block()->capacity());
+  return bytes;
+}
+
+}  // namespace tidegate

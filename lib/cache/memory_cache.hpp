@@ -1,0 +1,54 @@
+// MemoryCache: the tier inside the process.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "tidegate/cache.hpp"
+
+namespace tidegate {
+
+/// Entries in shards, each with an equal share of the budget, S3-FIFO eviction and
+/// one short lock. Answers on the caller's thread. Thread-safe.
+///
+/// The budget covers everything the tier holds at any instant: record blocks, their
+/// entries, indexes and ghosts, each at what the allocator takes for it. Room is made
+/// before an entry is stored; one that would take more than an eighth of a shard is
+/// not stored. A hit shares the record's block: a block that is evicted while
+/// somebody still reads it is that reader's memory, outside the budget.
+class MemoryCache final : public CacheTier {
+ public:
+  MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> clock);
+  ~MemoryCache() override;
+
+  /// Never an expired entry, never one of another key.
+  [[nodiscard]] std::optional<CacheEntry> get(const CacheKey& key);
+  /// Replaces what the key had. An entry without life left is ignored.
+  void put(const CacheEntry& entry);
+  void erase(const CacheKey& key);
+
+  [[nodiscard]] std::string_view name() const noexcept override { return "memory"; }
+  void get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) override;
+  void put_many(std::span<const CacheEntry> entries) override;
+  void erase_many(std::span<const CacheKey> keys) override;
+
+  /// All zero while the tier is off.
+  [[nodiscard]] CacheTierStats stats() const;
+
+  /// What an entry with this record costs, apart from the index.
+  [[nodiscard]] static std::uint64_t charge_of(const CacheRecord& record) noexcept;
+
+ private:
+  class Shard;
+  [[nodiscard]] Shard* shard_of(std::uint64_t hash) const noexcept;
+
+  const std::shared_ptr<Clock> clock_;
+  const bool off_;
+  std::vector<std::unique_ptr<Shard>> shards_;  ///< empty where the budget cannot hold one
+  std::atomic<std::uint64_t> refused_{0};       ///< relaxed: counts puts while there is no shard
+};
+
+}  // namespace tidegate

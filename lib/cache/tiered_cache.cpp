@@ -1,0 +1,230 @@
+#include "cache/tiered_cache.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "base/wall_time.hpp"
+#include "cache/memory_cache.hpp"
+#include "request/record_codec.hpp"
+
+namespace tidegate {
+namespace {
+
+TimePoint later(TimePoint now, Duration span) { return span > TimePoint::max() - now ? TimePoint::max() : now + span; }
+
+/// When a record made now ends, for tiers that outlive the process.
+std::int64_t expiry_unix_ms(Duration life) {
+  const std::int64_t now = unix_milliseconds();
+  const std::int64_t left = std::chrono::duration_cast<std::chrono::milliseconds>(life).count();
+  return left > std::numeric_limits<std::int64_t>::max() - now ? std::numeric_limits<std::int64_t>::max() : now + left;
+}
+
+/// Calls into a tier, which may be a user's; the only place where an exception of
+/// one ends. False if it threw: trouble is a miss.
+template <class Call>
+bool call_tier(Call&& call) noexcept {
+  try {
+    call();
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+/// Relaxed throughout: counters, read one by one.
+struct TierCounters {
+  std::atomic<std::uint64_t> hits{0};
+  std::atomic<std::uint64_t> misses{0};
+  std::atomic<std::uint64_t> expired{0};
+  std::atomic<std::uint64_t> inserted{0};
+};
+
+void add_one(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+
+using Done = UniqueFunction<void(std::optional<CacheHit>)>;
+
+}  // namespace
+
+struct TieredCache::State {
+  class FurtherLookup;
+
+  State(CacheOptions o, std::shared_ptr<Clock> c)
+      : options(std::move(o)), clock(std::move(c)), memory(options.memory, clock), counters(options.tiers.size()) {}
+
+  /// Stores in the first `count` further tiers.
+  void store_further(const CacheEntry& entry, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (call_tier([&] { options.tiers[i]->put_many(std::span(&entry, 1)); })) add_one(counters[i].inserted);
+    }
+  }
+
+  [[nodiscard]] bool stores_anything() const { return options.memory.capacity_bytes > 0 || !options.tiers.empty(); }
+
+  const CacheOptions options;
+  const std::shared_ptr<Clock> clock;
+  MemoryCache memory;
+  std::vector<TierCounters> counters;  ///< of options.tiers, same order
+};
+
+/// One look-up on its way through the further tiers. The alarm and the callbacks
+/// given to tiers keep it alive; no lock is held anywhere on its way. It holds the
+/// chain weakly: an alarm that never comes due must not keep chain and clock alive.
+class TieredCache::State::FurtherLookup final : public std::enable_shared_from_this<FurtherLookup> {
+ public:
+  FurtherLookup(std::weak_ptr<State> state, const CacheKey& key, Deadline limit, Done done)
+      : state_(std::move(state)), key_(key), limit_(limit), done_(std::move(done)) {}
+  FurtherLookup(const FurtherLookup&) = delete;
+  FurtherLookup& operator=(const FurtherLookup&) = delete;
+  /// Dropped by everyone who could have answered: still answered.
+  ~FurtherLookup() { finish(std::nullopt); }
+
+  void start(State& state) {
+    alarm_ = state.clock->call_at(limit_, [self = this->shared_from_this()] { self->run_out_of_time(); });
+    ask(state, 0);
+  }
+
+ private:
+  using Answer = std::vector<std::optional<CacheEntry>>;
+
+  void ask(State& state, std::size_t tier) {
+    const bool called = call_tier([&] {
+      state.options.tiers[tier]->get_many(
+          std::span(&key_, 1), limit_,
+          [self = this->shared_from_this(), tier](Answer answer) { self->take(tier, std::move(answer)); });
+    });
+    if (!called) take(tier, {});
+  }
+
+  /// Each tier's first answer counts; a second one, or one given before it threw,
+  /// finds its turn over.
+  void take(std::size_t tier, Answer answer) {
+    std::size_t turn = tier;
+    if (!turn_.compare_exchange_strong(turn, tier + 1, std::memory_order_acq_rel)) return;
+    const std::shared_ptr<State> state = state_.lock();
+    if (state == nullptr) {
+      finish(std::nullopt);
+      return;
+    }
+    std::optional<CacheEntry> entry;
+    if (answer.size() == 1) entry = std::move(answer.front());
+    if (auto outputs = judge(entry, state->counters[tier])) {
+      fill(*state, tier, *entry, *std::move(outputs));
+      return;
+    }
+    if (finished_.load(std::memory_order_acquire)) return;
+    add_one(state->counters[tier].misses);
+    if (tier + 1 < state->options.tiers.size()) {
+      ask(*state, tier + 1);
+    } else if (finish(std::nullopt)) {
+      state->clock->cancel(alarm_);
+    }
+  }
+
+  /// The outputs, if the entry is the one asked for, has life left and is whole.
+  [[nodiscard]] std::optional<std::vector<Tensor>> judge(const std::optional<CacheEntry>& entry,
+                                                         TierCounters& counters) const {
+    if (!entry || entry->key != key_) return std::nullopt;
+    if (entry->time_to_live <= Duration::zero()) {
+      add_one(counters.expired);
+      return std::nullopt;
+    }
+    auto outputs = decode_record(key_, entry->record, ChecksumPolicy::verify);
+    if (!outputs) return std::nullopt;
+    return *std::move(outputs);
+  }
+
+  void fill(State& state, std::size_t tier, CacheEntry& entry, std::vector<Tensor> outputs) {
+    // No answer lives longer here than one computed here would.
+    entry.time_to_live = std::min(entry.time_to_live, state.options.time_to_live);
+    call_tier([&] { state.memory.put(entry); });
+    if (finish(CacheHit{std::move(outputs), static_cast<std::int32_t>(tier + 1)})) {
+      add_one(state.counters[tier].hits);
+      state.clock->cancel(alarm_);
+    }
+    state.store_further(entry, tier);
+  }
+
+  void run_out_of_time() {
+    if (!finish(std::nullopt)) return;
+    const std::size_t turn = turn_.load(std::memory_order_acquire);
+    const std::shared_ptr<State> state = state_.lock();
+    if (state != nullptr && turn < state->counters.size()) add_one(state->counters[turn].misses);
+  }
+
+  /// True for the one call that answers.
+  bool finish(std::optional<CacheHit> hit) {
+    if (finished_.exchange(true, std::memory_order_acq_rel)) return false;
+    done_(std::move(hit));
+    return true;
+  }
+
+  const std::weak_ptr<State> state_;
+  const CacheKey key_;
+  const Deadline limit_;
+  AlarmId alarm_ = 0;                 ///< set before any tier is asked
+  std::atomic<std::size_t> turn_{0};  ///< the tier whose answer is awaited
+  std::atomic<bool> finished_{false};
+  Done done_;  ///< called by whoever sets finished_
+};
+
+TieredCache::TieredCache(CacheOptions options, std::shared_ptr<Clock> clock)
+    : state_(std::make_shared<State>(std::move(options), std::move(clock))) {}
+
+TieredCache::~TieredCache() = default;
+
+std::optional<CacheHit> TieredCache::get_in_memory(const CacheKey& key) {
+  const std::optional<CacheEntry> entry = state_->memory.get(key);
+  if (!entry) return std::nullopt;
+  // Its checksum was verified, or computed, when it came in.
+  auto outputs = decode_record(key, entry->record, ChecksumPolicy::trust);
+  if (!outputs) {
+    state_->memory.erase(key);
+    return std::nullopt;
+  }
+  return CacheHit{*std::move(outputs), 0};
+}
+
+bool TieredCache::has_further_tiers() const noexcept { return !state_->options.tiers.empty(); }
+
+void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done) {
+  const TimePoint now = state_->clock->now();
+  const Deadline limit = std::min(deadline, later(now, state_->options.lookup_budget));
+  if (!has_further_tiers() || limit <= now) {
+    done(std::nullopt);
+    return;
+  }
+  std::make_shared<State::FurtherLookup>(state_, key, limit, std::move(done))->start(*state_);
+}
+
+void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs) {
+  if (!state_->stores_anything()) return;
+  call_tier([&] {
+    const Duration life = state_->options.time_to_live;
+    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life)), life};
+    state_->memory.put(entry);
+    state_->store_further(entry, state_->options.tiers.size());
+  });
+}
+
+std::vector<CacheTierStats> TieredCache::stats() const {
+  std::vector<CacheTierStats> all{state_->memory.stats()};
+  all.reserve(1 + state_->counters.size());
+  for (const TierCounters& counters : state_->counters) {
+    CacheTierStats tier;
+    tier.hits = counters.hits.load(std::memory_order_relaxed);
+    tier.misses = counters.misses.load(std::memory_order_relaxed);
+    tier.expired = counters.expired.load(std::memory_order_relaxed);
+    tier.inserted = counters.inserted.load(std::memory_order_relaxed);
+    all.push_back(tier);
+  }
+  return all;
+}
+
+std::vector<std::string_view> TieredCache::tier_names() const {
+  std::vector<std::string_view> names{state_->memory.name()};
+  for (const auto& tier : state_->options.tiers) names.push_back(tier->name());
+  return names;
+}
+
+}  // namespace tidegate

@@ -1,0 +1,332 @@
+// JSON in and out of the configuration table.
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "base/try.hpp"
+#include "engine/config_schema.hpp"
+
+namespace tidegate {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using config::Field;
+using config::Value;
+using config::ValueType;
+
+constexpr std::size_t kMaxJsonBytes = 16U << 20;
+constexpr std::size_t kMaxKeyShown = 128;
+constexpr std::string_view kModelsKey = "models";
+
+Error invalid(std::string message) { return Error(ErrorCode::invalid_argument, std::move(message)); }
+
+/// A key as given by the user, cut to a printable length.
+std::string shown(std::string_view key) {
+  std::string text;
+  for (const char c : key.substr(0, kMaxKeyShown)) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += byte < 0x20 || byte == 0x7f ? '?' : c;
+  }
+  return key.size() > kMaxKeyShown ? text + "..." : text;
+}
+
+/// Lists and objects by their kind only: printing one recurses as deep as it is nested.
+std::string shown_value(const nlohmann::json& value) {
+  if (value.is_structured()) return std::string("an ") + value.type_name();
+  return shown(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+}
+
+Result<Json> parse_object(std::string_view json) {
+  if (json.size() > kMaxJsonBytes) return invalid("the configuration is larger than 16 MiB");
+  if (json.find('\0') != std::string_view::npos) return invalid("the configuration holds a NUL byte");
+  // Keys seen in each object that is still open: JSON leaves repeated keys undefined.
+  std::vector<std::set<std::string>> open;
+  std::string repeated;
+  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start) open.emplace_back();
+    if (event == Json::parse_event_t::object_end) open.pop_back();
+    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second) {
+      repeated = parsed.get<std::string>();
+    }
+    return true;
+  };
+  try {
+    Json parsed = Json::parse(json, watch);
+    if (!repeated.empty()) return invalid("key '" + shown(repeated) + "' is given twice in one object");
+    if (!parsed.is_object()) return invalid("the configuration must be a JSON object");
+    return parsed;
+  } catch (const nlohmann::json::exception& failure) {
+    return invalid(std::string("the configuration is not valid JSON: ") + failure.what());
+  }
+}
+
+template <class Target>
+const Field<Target>* find_field(std::span<const Field<Target>> fields, std::string_view key) {
+  const auto found = std::find_if(fields.begin(), fields.end(), [key](const auto& f) { return f.key == key; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+/// The last part of a dotted key counts as well, so "shard" finds "cache.memory.shards".
+std::size_t distance(std::string_view given, std::string_view key) {
+  const std::string_view last = key.substr(key.rfind('.') + 1);
+  const std::string_view given_last = given.substr(given.rfind('.') + 1);
+  return std::min(2 * config::edit_distance(given, key), 1 + 2 * config::edit_distance(given_last, last));
+}
+
+template <class Target>
+Error unknown_key(std::span<const Field<Target>> fields, std::string_view where, std::string_view key) {
+  const std::string_view given = key.substr(0, kMaxKeyShown);
+  std::string_view nearest = fields.front().key;
+  std::size_t best = std::numeric_limits<std::size_t>::max();
+  const auto consider = [&](std::string_view candidate) {
+    if (const std::size_t d = distance(given, candidate); d < best) {
+      best = d;
+      nearest = candidate;
+    }
+  };
+  for (const Field<Target>& field : fields) consider(field.key);
+  if constexpr (std::is_same_v<Target, EngineConfig>) consider(kModelsKey);
+  return invalid("unknown key '" + std::string(where) + shown(key) + "'; the nearest is '" + std::string(where) +
+                 std::string(nearest) + "'");
+}
+
+std::string kinds_text(std::uint32_t kinds) {
+  std::string text;
+  for (const ModelKind kind : {ModelKind::encoder, ModelKind::torchscript, ModelKind::synthetic, ModelKind::host}) {
+    if ((kinds & config::bit(kind)) == 0) continue;
+    if (!text.empty()) text += " or ";
+    text += config::to_string(kind);
+  }
+  return text;
+}
+
+bool is_one_of(std::string_view values, std::string_view value) {
+  while (!values.empty()) {
+    const std::size_t bar = values.find('|');
+    if (values.substr(0, bar) == value) return true;
+    values.remove_prefix(bar == std::string_view::npos ? values.size() : bar + 1);
+  }
+  return false;
+}
+
+template <class Target>
+Result<Value> read_integer(const Field<Target>& field, const std::string& key, const Json& json) {
+  const std::string range = "an integer from " + std::to_string(field.minimum) + " to " +
+                            std::to_string(field.maximum) + (field.unit.empty() ? "" : " ") + std::string(field.unit);
+  if (!json.is_number_integer()) {
+    return invalid("key '" + key + "' must be " + range + ", not " + shown_value(json));
+  }
+  const bool fits = !json.is_number_unsigned() ||
+                    json.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+  if (!fits || json.get<std::int64_t>() < field.minimum || json.get<std::int64_t>() > field.maximum) {
+    return invalid("key '" + key + "' must be " + range + ", not " + shown_value(json));
+  }
+  return Value(json.get<std::int64_t>());
+}
+
+template <class Target>
+Result<Value> read_string(const Field<Target>& field, const std::string& key, const Json& json) {
+  if (!json.is_string()) return invalid("key '" + key + "' must be a string, not " + shown_value(json));
+  auto value = json.get<std::string>();
+  if (!field.values.empty() && !is_one_of(field.values, value)) {
+    return invalid("key '" + key + "' must be one of " + std::string(field.values) + ", not '" + shown(value) + "'");
+  }
+  const auto length = static_cast<std::int64_t>(value.size());
+  if (length < field.minimum || length > field.maximum) {
+    return invalid("key '" + key + "' must have " + std::to_string(field.minimum) + " to " +
+                   std::to_string(field.maximum) + " bytes, not " + std::to_string(length));
+  }
+  if (value.find('\0') != std::string::npos) return invalid("key '" + key + "' holds a NUL byte");
+  return Value(std::move(value));
+}
+
+/// Sets fields of one Target from one object and remembers which keys were given.
+template <class Target>
+class Reader {
+ public:
+  Reader(Target& target, std::span<const Field<Target>> fields, std::string where)
+      : target_(target), fields_(fields), where_(std::move(where)) {}
+
+  /// `take_models` gets the value of "models"; it is not called for other scopes.
+  template <class TakeModels>
+  Result<void> read(const Json& object, const std::string& prefix, TakeModels&& take_models) {
+    for (const auto& [name, value] : object.items()) {
+      const std::string key = prefix + name;
+      if (std::is_same_v<Target, EngineConfig> && key == kModelsKey) {
+        TIDEGATE_CHECK(take_models(value));
+        continue;
+      }
+      const Field<Target>* const field = find_field(fields_, key);
+      if (field == nullptr && value.is_object() && is_prefix(key + '.')) {
+        TIDEGATE_CHECK(read(value, key + '.', take_models));
+        continue;
+      }
+      if (field == nullptr) return unknown_key(fields_, where_, key);
+      TIDEGATE_CHECK(set(*field, value));
+    }
+    return {};
+  }
+
+  [[nodiscard]] const std::set<std::string_view>& given() const noexcept { return given_; }
+
+ private:
+  bool is_prefix(std::string_view prefix) const {
+    return std::any_of(fields_.begin(), fields_.end(), [prefix](const auto& f) { return f.key.starts_with(prefix); });
+  }
+
+  Result<void> set(const Field<Target>& field, const Json& json) {
+    const std::string key = where_ + std::string(field.key);
+    if (!given_.insert(field.key).second) return invalid("key '" + key + "' is given twice");
+    TIDEGATE_TRY(const Value value,
+                 field.type == ValueType::integer ? read_integer(field, key, json) : read_string(field, key, json));
+    field.set(target_, value);
+    return {};
+  }
+
+  Target& target_;
+  std::span<const Field<Target>> fields_;
+  std::string where_;
+  std::set<std::string_view> given_{};
+};
+
+Result<void> check_model(const ModelConfig& model, const std::set<std::string_view>& given, const std::string& where) {
+  for (const Field<ModelConfig>& field : config::model_fields()) {
+    if (given.contains(field.key) && (field.kinds & config::bit(model.kind)) == 0) {
+      return invalid("key '" + where + std::string(field.key) + "' applies to kind " + kinds_text(field.kinds) +
+                     ", not to " + std::string(config::to_string(model.kind)));
+    }
+  }
+  const auto missing = [&](std::string_view key) {
+    return invalid("key '" + where + std::string(key) + "' is missing: kind " +
+                   std::string(config::to_string(model.kind)) + " needs it");
+  };
+  if (model.name.empty()) return missing("name");
+  if (model.kind == ModelKind::encoder && model.folder.empty()) return missing("folder");
+  if (model.kind == ModelKind::torchscript && model.file.empty()) return missing("file");
+  if (model.kind == ModelKind::torchscript && model.sha256.empty()) return missing("sha256");
+  return {};
+}
+
+Result<ModelConfig> read_model(const Json& object, ModelConfig base, const std::string& where) {
+  if (!object.is_object()) return invalid("'" + where + "' must be an object");
+  const std::string prefix = where.empty() ? "" : where + '.';
+  Reader<ModelConfig> reader(base, config::model_fields(), prefix);
+  TIDEGATE_CHECK(reader.read(object, "", [](const Json&) { return Result<void>(); }));
+  TIDEGATE_CHECK(check_model(base, reader.given(), prefix));
+  return base;
+}
+
+Result<std::vector<ModelConfig>> read_models(const Json& list) {
+  if (!list.is_array()) return invalid("key 'models' must be a list of objects");
+  std::vector<ModelConfig> models;
+  for (const Json& entry : list) {
+    const std::string where = "models[" + std::to_string(models.size()) + "]";
+    TIDEGATE_TRY(ModelConfig model, read_model(entry, {}, where));
+    const auto same = [&](const ModelConfig& other) { return other.name == model.name; };
+    if (std::any_of(models.begin(), models.end(), same)) {
+      return invalid("key '" + where + ".name': the name '" + shown(model.name) + "' is taken by another model");
+    }
+    models.push_back(std::move(model));
+  }
+  return models;
+}
+
+Json to_json(const Value& value) {
+  if (const auto* const number = std::get_if<std::int64_t>(&value)) return *number;
+  return *std::get_if<std::string>(&value);
+}
+
+Json dump_model(const ModelConfig& model) {
+  Json object = Json::object();
+  for (const Field<ModelConfig>& field : config::model_fields()) {
+    if ((field.kinds & config::bit(model.kind)) == 0) continue;
+    object[std::string(field.key)] = to_json(field.get(model));
+  }
+  return object;
+}
+
+template <class Target>
+Json describe(std::span<const Field<Target>> fields) {
+  Json list = Json::array();
+  for (const Field<Target>& field : fields) {
+    Json row{{"key", field.key},
+             {"type", field.type == ValueType::integer ? "integer" : "string"},
+             {"unit", field.unit},
+             {"default", to_json(field.get(Target{}))}};
+    if (field.type == ValueType::integer) {
+      row["minimum"] = field.minimum;
+      row["maximum"] = field.maximum;
+    } else if (field.values.empty()) {
+      row["min_length"] = field.minimum;
+      row["max_length"] = field.maximum;
+    }
+    if (!field.values.empty()) {
+      Json values = Json::array();
+      for (std::string_view rest = field.values; !rest.empty();) {
+        const std::size_t bar = rest.find('|');
+        values.push_back(rest.substr(0, bar));
+        rest.remove_prefix(bar == std::string_view::npos ? rest.size() : bar + 1);
+      }
+      row["values"] = std::move(values);
+    }
+    if (field.kinds != ~0U) row["kinds"] = kinds_text(field.kinds);
+    row["since"] = field.since;
+    row["text"] = field.text;
+    list.push_back(std::move(row));
+  }
+  return list;
+}
+
+}  // namespace
+
+Result<EngineConfig> merge_config(EngineConfig base, std::string_view json) {
+  TIDEGATE_TRY(const Json object, parse_object(json));
+  Reader<EngineConfig> reader(base, config::engine_fields(), "");
+  TIDEGATE_CHECK(reader.read(object, "", [&base](const Json& list) -> Result<void> {
+    TIDEGATE_TRY(base.models, read_models(list));
+    return {};
+  }));
+  if (!std::has_single_bit(base.engine.cache.memory.shards)) {
+    return invalid("key 'cache.memory.shards' must be a power of two from 1 to 256, not " +
+                   std::to_string(base.engine.cache.memory.shards));
+  }
+  return base;
+}
+
+Result<EngineConfig> parse_config(std::string_view json) { return merge_config(EngineConfig{}, json); }
+
+Result<ModelConfig> parse_model_config(std::string_view json, ModelConfig base) {
+  TIDEGATE_TRY(const Json object, parse_object(json));
+  return read_model(object, std::move(base), "");
+}
+
+Result<ModelConfig> parse_host_model_config(std::string_view name, std::string_view json) {
+  if (name.empty()) return invalid("the model needs a name");
+  ModelConfig base;
+  base.kind = ModelKind::host;
+  base.name = name;
+  TIDEGATE_TRY(ModelConfig model, parse_model_config(json, std::move(base)));
+  if (model.kind != ModelKind::host) return invalid("key 'kind' does not apply to a model supplied by the program");
+  if (model.name != name) return invalid("key 'name' differs from the name the model is registered under");
+  return model;
+}
+
+std::string dump_config(const EngineConfig& config) {
+  Json object = Json::object();
+  for (const Field<EngineConfig>& field : config::engine_fields()) {
+    object[std::string(field.key)] = to_json(field.get(config));
+  }
+  Json models = Json::array();
+  for (const ModelConfig& model : config.models) models.push_back(dump_model(model));
+  object[std::string(kModelsKey)] = std::move(models);
+  return object.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string config_schema_json() {
+  return Json{{"runtime", describe(config::engine_fields())}, {"model", describe(config::model_fields())}}.dump(2);
+}
+
+}  // namespace tidegate

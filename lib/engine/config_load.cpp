@@ -1,0 +1,40 @@
+// Runners and engines from their description.
+#include "base/try.hpp"
+#include "tidegate/config.hpp"
+
+namespace tidegate {
+namespace {
+
+Result<std::unique_ptr<ModelRunner>> load_runner(const ModelConfig& config) {
+  switch (config.kind) {
+    case ModelKind::encoder:
+      return load_text_encoder({config.folder, config.precision, config.threads, config.prompt, config.module_path});
+    case ModelKind::torchscript:
+      return load_torchscript({config.file, config.sha256, config.threads, config.module_path});
+    case ModelKind::synthetic: return make_synthetic_runner(config.synthetic);
+    case ModelKind::host: break;
+  }
+  return Error(ErrorCode::invalid_argument, "a model of kind host is supplied by the program, not loaded");
+}
+
+}  // namespace
+
+Result<std::vector<Replica>> load_replicas(const ModelConfig& config) {
+  std::vector<Replica> replicas;
+  for (std::uint32_t i = 0; i < config.replicas; ++i) {
+    TIDEGATE_TRY(auto runner, load_runner(config));
+    replicas.push_back({std::move(runner), config.replica});
+  }
+  return replicas;
+}
+
+Result<Engine> create_engine(const EngineConfig& config) {
+  TIDEGATE_TRY(Engine engine, Engine::create(config.engine));
+  for (const ModelConfig& model : config.models) {
+    TIDEGATE_TRY(std::vector<Replica> replicas, load_replicas(model));
+    TIDEGATE_CHECK(engine.add_model(model.name, std::move(replicas), model.options));
+  }
+  return engine;
+}
+
+}  // namespace tidegate

@@ -1,0 +1,47 @@
+// What an Engine owns.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.hpp"
+#include "engine/pipeline.hpp"
+
+namespace tidegate {
+
+struct Engine::Impl {
+  explicit Impl(EngineOptions engine_options);
+  /// Drains with drain_timeout, then ends the threads or leaves stuck ones behind.
+  ~Impl();
+
+  struct Model {
+    std::shared_ptr<Pipeline> pipeline;
+    std::shared_ptr<ThreadPool> workers;  ///< null if the user supplied an executor
+  };
+
+  struct Found {
+    std::uint64_t index = 0;  ///< position in `models`
+    std::shared_ptr<Pipeline> pipeline;
+  };
+  [[nodiscard]] Result<Found> find(std::string_view name) const;
+  [[nodiscard]] std::vector<std::shared_ptr<Pipeline>> pipelines() const;
+  void collect(std::vector<MetricSample>& samples) const;
+
+  /// May throw std::bad_alloc and std::system_error.
+  [[nodiscard]] Result<void> add(const std::string& name, std::vector<Replica> replicas,
+                                 const ModelOptions& model_options);
+  DrainReport drain(Duration bound);
+
+  const EngineOptions options;
+  const std::shared_ptr<ThreadPool> completion_threads;  ///< null if the user supplied an executor
+  const std::shared_ptr<Services> services;
+
+  mutable Mutex mutex;                                   // leaf: no pipeline is called under it
+  std::vector<Model> models TIDEGATE_GUARDED_BY(mutex);  ///< position = top bits of a RequestId
+
+  Mutex drain_mutex;  // serializes drains and add_model; before `mutex` and every pipeline's lock
+  bool drained TIDEGATE_GUARDED_BY(drain_mutex) = false;
+  DrainReport drain_report TIDEGATE_GUARDED_BY(drain_mutex);
+};
+
+}  // namespace tidegate

@@ -1,0 +1,81 @@
+#include "queue/admission.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace tidegate {
+namespace {
+
+/// Weight of the newest batch: the last ~16 batches decide the mean.
+constexpr double kNewestWeight = 1.0 / 8;
+
+std::int64_t clamped(std::uint64_t value) noexcept {
+  constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  return static_cast<std::int64_t>(std::min(value, kMost));
+}
+
+/// a + b, or the largest value where that overflows.
+std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
+  return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
+}
+
+template <std::size_t N>
+Error too_large(const char (&message)[N], std::uint64_t observed, std::uint64_t limit) noexcept {
+  return Error(ErrorCode::too_large, message).with_numbers(clamped(observed), clamped(limit));
+}
+
+}  // namespace
+
+Result<void> Admission::check(const ItemSize& size, const FlightQueue& queue, std::uint32_t slots) const noexcept {
+  if (size.rows > batching_.max_batch_size) {
+    return too_large("the request has more rows than max_batch_size", size.rows, batching_.max_batch_size);
+  }
+  if (size.tokens > batching_.max_batch_tokens) {
+    return too_large("the request has more tokens than max_batch_tokens", size.tokens, batching_.max_batch_tokens);
+  }
+  if (size.tokens > caps_.max_queued_tokens) {
+    return too_large("the request has more tokens than max_queued_tokens", size.tokens, caps_.max_queued_tokens);
+  }
+  if (size.bytes > caps_.max_queued_bytes) {
+    return too_large("the request has more bytes than max_queued_bytes", size.bytes, caps_.max_queued_bytes);
+  }
+  const auto full = [&](auto& message, std::uint64_t observed, std::uint64_t limit) -> Error {
+    return Error(ErrorCode::queue_full, message)
+        .with_numbers(clamped(observed), clamped(limit))
+        .with_retry_after(retry_after(queue, slots));
+  };
+  if (queue.items() >= caps_.max_queued_items) {
+    return full("the queue is full: max_queued_items requests wait", queue.items(), caps_.max_queued_items);
+  }
+  // Subtracting from the cap cannot wrap: the totals never exceed it.
+  if (size.tokens > caps_.max_queued_tokens - queue.tokens()) {
+    return full("the queue is full: with this request, waiting tokens would exceed max_queued_tokens",
+                sum(queue.tokens(), size.tokens), caps_.max_queued_tokens);
+  }
+  if (size.bytes > caps_.max_queued_bytes - queue.bytes()) {
+    return full("the queue is full: with this request, waiting bytes would exceed max_queued_bytes",
+                sum(queue.bytes(), size.bytes), caps_.max_queued_bytes);
+  }
+  return {};
+}
+
+bool Admission::is_full(const FlightQueue& queue) const noexcept {
+  return queue.items() >= caps_.max_queued_items || queue.tokens() >= caps_.max_queued_tokens;
+}
+
+void Admission::record_batch(Duration duration) noexcept {
+  const auto ns = static_cast<double>(std::max(duration, Duration::zero()).count());
+  batch_ns_ = batches_++ == 0 ? ns : batch_ns_ + kNewestWeight * (ns - batch_ns_);
+}
+
+Duration Admission::retry_after(const FlightQueue& queue, std::uint32_t slots) const noexcept {
+  const double by_rows = static_cast<double>(queue.rows()) / batching_.max_batch_size;
+  const double by_tokens = static_cast<double>(queue.tokens()) / static_cast<double>(batching_.max_batch_tokens);
+  const double batches = std::max(1.0, std::ceil(std::max(by_rows, by_tokens)));
+  const double rounds = std::ceil(batches / std::max<std::uint32_t>(1, slots));
+  const double ns = std::min(rounds * batch_ns_, static_cast<double>(kLongestRetry.count()));
+  return std::max(kShortestRetry, Duration(static_cast<std::int64_t>(ns)));
+}
+
+}  // namespace tidegate

@@ -1,0 +1,40 @@
+// Admission: who may wait. Holds the caps of AdmissionOptions and explains refusals.
+#pragma once
+
+#include <cstdint>
+
+#include "queue/flight_queue.hpp"
+#include "tidegate/queue.hpp"
+#include "tidegate/result.hpp"
+
+namespace tidegate {
+
+class Admission {
+ public:
+  Admission(const BatchingOptions& batching, const AdmissionOptions& caps) : batching_(batching), caps_(caps) {}
+
+  /// Errors: too_large (this item could never be served), queue_full (which cap, its
+  /// numbers, retry_after). Allocates nothing. `slots` tells how fast the backlog shrinks.
+  [[nodiscard]] Result<void> check(const ItemSize& size, const FlightQueue& queue, std::uint32_t slots) const noexcept;
+
+  /// Not even the smallest item would be admitted.
+  [[nodiscard]] bool is_full(const FlightQueue& queue) const noexcept;
+
+  /// Learns how long a batch takes.
+  void record_batch(Duration duration) noexcept;
+
+  /// The time to work off what waits now, between kShortestRetry and kLongestRetry.
+  [[nodiscard]] Duration retry_after(const FlightQueue& queue, std::uint32_t slots) const noexcept;
+
+  static constexpr Duration kAssumedBatch = std::chrono::milliseconds(50);  ///< before the first batch
+  static constexpr Duration kShortestRetry = std::chrono::milliseconds(1);
+  static constexpr Duration kLongestRetry = std::chrono::seconds(60);
+
+ private:
+  BatchingOptions batching_;
+  AdmissionOptions caps_;
+  double batch_ns_ = static_cast<double>(kAssumedBatch.count());  ///< exponentially weighted mean
+  std::uint64_t batches_ = 0;
+};
+
+}  // namespace tidegate

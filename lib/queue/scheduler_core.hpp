@@ -1,0 +1,151 @@
+// SchedulerCore: which requests run together, and when. A pure state machine: events
+// in, commands out, time passed in. It holds no lock, reads no clock, calls no user
+// code and starts no thread, so the live engine, the simulator and the tests run the
+// same object.
+//
+// Words: a *waiter* is one accepted request. A *flight* is one computation; equal
+// requests in flight share it (single-flight). A *slot* is room for one running batch
+// on some replica. A *batch* is the flights that run together in one slot.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "tidegate/queue.hpp"
+#include "tidegate/runner.hpp"
+
+namespace tidegate {
+
+enum class WaiterId : std::uint64_t {};  ///< slot and generation; never reused
+enum class BatchId : std::uint64_t {};
+
+/// A request that needs a computation of its own.
+struct Submission {
+  void* waiter = nullptr;  ///< the driver's record of the request; handed back in Complete
+  void* work = nullptr;    ///< the driver's record of the computation; handed back in RunBatch, Complete and Retire
+  ItemSize size{};
+  Deadline deadline = kNoDeadline;
+  std::optional<Digest> key{};  ///< set: later equal requests may join this flight
+  /// Whether this request itself may join an equal flight; one that wants a new
+  /// computation may not.
+  enum class Joining : std::uint8_t { allowed, never };
+  Joining joining = Joining::allowed;
+};
+
+/// How a waiter ended.
+enum class Outcome : std::uint8_t {
+  answered,  ///< the flight has run; the driver finds answer or model error in `work`
+  deadline_exceeded,
+  cancelled,
+  shutting_down,
+};
+
+/// Deliver one waiter's end. Exactly one per accepted waiter.
+struct Complete {
+  void* waiter = nullptr;
+  Outcome outcome = Outcome::answered;
+  void* work = nullptr;  ///< set when answered
+  bool joined = false;   ///< the flight was started by another waiter
+};
+
+/// Run these flights together, in this order, in a slot that is now taken.
+struct RunBatch {
+  BatchId id{};
+  TimePoint formed{};
+  std::vector<void*> works;
+};
+
+/// The core has forgotten this flight; the driver may free `work`. After every
+/// Complete that names it, and never while its batch runs.
+struct Retire {
+  void* work = nullptr;
+};
+
+/// What the driver must do, in this order: completions, batches, retirements.
+struct Commands {
+  std::vector<Complete> complete;
+  std::vector<RunBatch> run;
+  std::vector<Retire> retire;
+  [[nodiscard]] bool empty() const noexcept { return complete.empty() && run.empty() && retire.empty(); }
+};
+
+struct SchedulerStats {
+  std::uint64_t accepted = 0;  ///< waiters
+  std::uint64_t joined = 0;    ///< of them, those that joined a flight
+  std::uint64_t refused_full = 0, refused_too_large = 0, refused_draining = 0;
+  std::uint64_t answered = 0, deadline_exceeded = 0, cancelled = 0, shut_down = 0;
+  std::uint64_t batches = 0, batched_items = 0;
+  std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left
+  std::uint32_t queued_items = 0;  ///< flights waiting now
+  std::uint64_t queued_tokens = 0, queued_bytes = 0;
+  std::uint32_t running_batches = 0, running_items = 0;
+  std::uint32_t waiters = 0;  ///< accepted and not completed
+};
+
+/// Thread-compatible: the driver serializes all calls. `now` never goes backwards.
+/// Every event may produce commands; the driver takes and executes them after it.
+class SchedulerCore {
+ public:
+  /// Options must be valid (engine/options_check). `slots` may be 0 at first.
+  SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots);
+  ~SchedulerCore();
+  SchedulerCore(SchedulerCore&&) noexcept;
+  SchedulerCore& operator=(SchedulerCore&&) noexcept;
+
+  // ---- events ---------------------------------------------------------------
+
+  /// Attaches a request to a flight of equal key, queued or running; nullopt if
+  /// there is none, if it has kMaxWaitersPerFlight already, or while draining.
+  [[nodiscard]] std::optional<WaiterId> join(TimePoint now, const Digest& key, Deadline deadline, void* waiter);
+
+  /// Accepts a request or refuses it unchanged: shutting_down, too_large (the item
+  /// alone breaks a batch cap or a queue cap), queue_full (which cap, its numbers, retry_after). A
+  /// keyed submission that finds an equal flight joins it; then `work` is unused and
+  /// `Accepted::joined` is true: the driver keeps ownership of `work`.
+  struct Accepted {
+    WaiterId id{};
+    bool joined = false;
+  };
+  [[nodiscard]] Result<Accepted> submit(TimePoint now, const Submission& submission);
+
+  /// Completes the waiter with `cancelled`; false if it has completed. A queued
+  /// flight whose last waiter leaves is unlinked in O(1); a running one finishes
+  /// and is counted as wasted.
+  bool cancel(TimePoint now, WaiterId id);
+
+  /// Time has passed: ends waiters whose deadline is due and batches whose linger is over.
+  void advance(TimePoint now);
+
+  /// The batch has run; its slot is free. Unknown or repeated ids are ignored.
+  void batch_done(TimePoint now, BatchId id);
+
+  /// Slots may grow and shrink; running batches above the new number finish.
+  void set_slots(TimePoint now, std::uint32_t slots);
+
+  /// From now on submit and join refuse. Queued work goes on.
+  void begin_drain(TimePoint now);
+
+  /// Completes every remaining waiter with shutting_down and unlinks queued flights.
+  /// Running batches stay until batch_done. Implies begin_drain.
+  void fail_remaining(TimePoint now);
+
+  // ---- what the driver must do next -------------------------------------------
+
+  [[nodiscard]] Commands take_commands();
+
+  /// The earliest moment `advance` has something to do; kNoDeadline = none.
+  [[nodiscard]] TimePoint next_wake() const noexcept;
+
+  [[nodiscard]] const SchedulerStats& stats() const noexcept;
+
+  static constexpr std::uint32_t kMaxWaitersPerFlight = 1024;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,92 @@
+// The host's own function as a model.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+
+#include "base/sha256.hpp"
+#include "runner/plain_input.hpp"
+#include "tidegate/runner.hpp"
+
+namespace tidegate {
+namespace {
+
+constexpr std::size_t kLongestReason = 400;  // bytes of a host's message that are passed on
+
+std::string first_line(std::string_view text) {
+  std::string line(text.substr(0, std::min(text.find('\n'), kLongestReason)));
+  return line.empty() ? "no message" : line;
+}
+
+Error threw(std::string_view what, const std::exception& failure) {
+  return Error(ErrorCode::host_failed, fmt::format("{} threw: {}", what, first_line(failure.what())));
+}
+
+ModelInfo callback_info(const std::string& fingerprint) {
+  ModelInfo info;
+  info.kind = "callback";
+  // Without a fingerprint nobody can say which answers are equal.
+  info.deterministic = !fingerprint.empty();
+  if (info.deterministic) info.fingerprint = Sha256().update_field("callback").update_field(fingerprint).finish();
+  return info;
+}
+
+class CallbackRunner final : public ModelRunner {
+ public:
+  explicit CallbackRunner(CallbackOptions options)
+      : run_(std::move(options.run)), size_(std::move(options.size)), info_(callback_info(options.fingerprint)) {}
+
+  const ModelInfo& info() const noexcept override { return info_; }
+
+  Result<PreparedInput> prepare(Input input) override {
+    if (auto sound = check_plain_input(input); !sound) return std::move(sound).error();
+    PreparedInput prepared;
+    prepared.size.bytes = input_bytes(input);
+    if (size_) {
+      try {
+        prepared.size = size_(input);
+      } catch (const std::exception& failure) {
+        return threw("the size function", failure);
+      } catch (...) {
+        return Error(ErrorCode::host_failed, "the size function threw something that is no std::exception");
+      }
+      if (prepared.size.rows == 0 || prepared.size.tokens == 0) {
+        return Error(ErrorCode::host_failed, "the size function answered no rows or no tokens; the least is 1 of each");
+      }
+    }
+    prepared.input = std::move(input);
+    return prepared;
+  }
+
+  void run(std::span<BatchItem> batch) override {
+    for (BatchItem& item : batch) {
+      item.output = Error(ErrorCode::host_failed, "the callback gave no answer for this item");
+    }
+    try {
+      run_(batch);
+    } catch (const std::exception& failure) {
+      for (BatchItem& item : batch) item.output = threw("the callback", failure);
+    } catch (...) {
+      for (BatchItem& item : batch) {
+        item.output = Error(ErrorCode::host_failed, "the callback threw something that is no std::exception");
+      }
+    }
+  }
+
+ private:
+  std::function<void(std::span<BatchItem>)> run_;
+  std::function<ItemSize(const Input&)> size_;
+  ModelInfo info_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ModelRunner>> make_callback_runner(CallbackOptions options) {
+  if (!options.run) {
+    return Error(ErrorCode::invalid_argument,
+                 "CallbackOptions.run is empty: it must be the function that runs a batch");
+  }
+  return std::unique_ptr<ModelRunner>(std::make_unique<CallbackRunner>(std::move(options)));
+}
+
+}  // namespace tidegate

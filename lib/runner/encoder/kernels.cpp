@@ -1,0 +1,20 @@
+#include "runner/encoder/kernels.hpp"
+
+#include "runner/encoder/attention_layout.hpp"
+
+namespace tidegate {
+
+std::size_t attention_scratch(std::size_t length, std::size_t head_size) noexcept {
+  return AttentionLayout::of(length, head_size, kColumnUnit).total;
+}
+
+const Kernels& kernels_of(KernelSet set) noexcept {
+  switch (set) {
+    case KernelSet::plain: break;
+    case KernelSet::avx2: return kAvx2Kernels;
+    case KernelSet::avx512: return kAvx512Kernels;
+  }
+  return kPlainKernels;
+}
+
+}  // namespace tidegate

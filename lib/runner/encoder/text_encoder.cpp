@@ -1,0 +1,221 @@
+#include "runner/encoder/text_encoder.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <latch>
+#include <new>
+
+#include "base/sha256.hpp"
+#include "base/try.hpp"
+#include "base/utf8.hpp"
+
+namespace tidegate {
+namespace {
+
+/// Raised whenever a change of the code changes the bits of an embedding.
+constexpr std::uint64_t kArithmeticRevision = 1;
+constexpr std::uint32_t kMaxThreads = 256;
+
+Result<std::unique_ptr<ProductMethod>> make_method(ProductChoice choice, KernelSet kernels) {
+  if (choice == ProductChoice::onednn) return make_onednn_method();
+  return make_strip_method(kernels_of(kernels));
+}
+
+std::string known_prompts(const EncoderModel& model) {
+  if (model.prompts.empty()) return "it has none";
+  std::string names = "it has";
+  for (const auto& [name, text] : model.prompts) names += " '" + name + "'";
+  return names;
+}
+
+}  // namespace
+
+Result<KernelSet> choose_kernels(const EncoderTuning& tuning) {
+  const CpuFeatures features = cpu_features();
+  const KernelSet set = tuning.kernels.value_or(best_kernel_set(features));
+  if (supports(features, set)) return set;
+  return Error(ErrorCode::unsupported,
+               "this processor cannot run the kernel set '" + std::string(to_string(set)) + "'");
+}
+
+ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels) {
+  // Where oneDNN has no blocked f32 kernels the strips are faster and round no rows up.
+  return tuning.products.value_or(kernels == KernelSet::avx2 ? ProductChoice::strips : ProductChoice::onednn);
+}
+
+// ---- load -------------------------------------------------------------------------
+
+Result<std::unique_ptr<TextEncoderRunner>> TextEncoderRunner::create(const TextEncoderOptions& options,
+                                                                     const EncoderTuning& tuning) {
+  if (options.threads == 0 || options.threads > kMaxThreads) {
+    return Error(ErrorCode::invalid_argument, "threads of a text encoder must be 1 to 256")
+        .with_numbers(options.threads, kMaxThreads);
+  }
+  if (options.folder.empty()) return Error(ErrorCode::invalid_argument, "the model folder has no name");
+  if (options.precision != Precision::f32) {
+    return Error(ErrorCode::unsupported, "the text encoder computes in f32 only");
+  }
+  TIDEGATE_TRY(EncoderModel loaded, load_encoder_model(options.folder));
+  auto model = std::make_unique<EncoderModel>(std::move(loaded));
+  TIDEGATE_TRY(Tokenizer tokenizer, Tokenizer::load(model->tokenizer_folder, model->max_tokens));
+  if (tokenizer.vocab_size() > model->config.vocab_size) {
+    return Error(ErrorCode::corrupt_data, options.folder + ": the tokenizer has " +
+                                              std::to_string(tokenizer.vocab_size()) + " words, the model embeds " +
+                                              std::to_string(model->config.vocab_size));
+  }
+  std::unique_ptr<TextEncoderRunner> runner(new TextEncoderRunner(std::move(model), std::move(tokenizer)));
+  TIDEGATE_CHECK(runner->choose_prompt(options.prompt));
+  TIDEGATE_CHECK(runner->load(options, tuning));
+  return runner;
+}
+
+Result<void> TextEncoderRunner::choose_prompt(const std::string& name) {
+  const std::string& chosen = name.empty() ? model_->default_prompt : name;
+  if (chosen.empty()) return {};
+  const auto found = model_->prompts.find(chosen);
+  if (found == model_->prompts.end()) {
+    return Error(ErrorCode::invalid_argument,
+                 "the model has no prompt named '" + chosen + "': " + known_prompts(*model_));
+  }
+  prompt_ = found->second;
+  if (prompt_.empty()) return {};
+  TIDEGATE_TRY(const std::uint32_t tokens, tokenizer_.count(prompt_));
+  prompt_tokens_ = tokens + std::size_t{1};
+  return {};
+}
+
+Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const EncoderTuning& tuning) {
+  TIDEGATE_TRY(const KernelSet kernels, choose_kernels(tuning));
+  TIDEGATE_TRY(const std::unique_ptr<ProductMethod> method, make_method(choose_products(tuning, kernels), kernels));
+  TIDEGATE_TRY(network_, Network::create(*model_, kernels_of(kernels), *method));
+  describe(*method, kernels);
+  workspaces_.resize(options.threads);
+  if (options.threads > 1) team_ = std::make_unique<ThreadPool>("tidegate-encode", options.threads - 1);
+  return {};
+}
+
+void TextEncoderRunner::describe(const ProductMethod& method, KernelSet kernels) {
+  info_.kind = "encoder";
+  info_.max_tokens = model_->max_tokens;
+  Sha256 digest;
+  digest.update(std::as_bytes(std::span(model_->content_digest))).update_field("f32");
+  digest.update_u64(kArithmeticRevision).update_field(to_string(kernels)).update_field(method.description());
+  digest.update_u64(model_->max_tokens).update_field(prompt_);
+  info_.fingerprint = digest.finish();
+  info_.notes.push_back("kernels: " + std::string(to_string(kernels)));
+  if (const std::string reason = why_not_faster(cpu_features()); !reason.empty()) info_.notes.push_back(reason);
+  info_.notes.push_back("products: " + method.description());
+  info_.notes.push_back("dimension: " + std::to_string(model_->dimension));
+}
+
+// ---- prepare ----------------------------------------------------------------------
+
+Result<PreparedInput> TextEncoderRunner::prepare(Input input) {
+  const auto* text = std::get_if<std::string>(&input);
+  if (text == nullptr) return Error(ErrorCode::invalid_argument, "a text encoder takes a text, not tensors");
+  PreparedInput prepared;
+  // Checked alone, so that the offset an error names is one in the caller's text.
+  if (!prompt_.empty() && find_invalid_utf8(*text) == std::string_view::npos) {
+    TIDEGATE_TRY(prepared.tokens, tokenizer_.encode(prompt_ + *text));
+  } else {
+    TIDEGATE_TRY(prepared.tokens, tokenizer_.encode(*text));
+  }
+  prepared.size.tokens = prepared.tokens.size();
+  prepared.size.bytes = text->size() + prepared.tokens.size() * sizeof(std::int32_t);
+  prepared.input = std::move(input);
+  return prepared;
+}
+
+// ---- run --------------------------------------------------------------------------
+
+/// What the threads of one run share.
+struct TextEncoderRunner::Turn {
+  std::span<BatchItem> batch;
+  std::span<const Sequence> sequences;
+  std::vector<std::size_t> begins;
+  std::atomic<std::size_t> next{0};  // relaxed: the value alone hands out groups; the latch orders the results
+};
+
+/// Lists the items that can be embedded; answers the others.
+void TextEncoderRunner::collect(std::span<BatchItem> batch) {
+  sequences_.clear();
+  const auto vocabulary = static_cast<std::int64_t>(model_->config.vocab_size);
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    if (batch[i].input == nullptr) {
+      batch[i].output = Error(ErrorCode::internal, "a batch item without an input");
+      continue;
+    }
+    const std::vector<std::int32_t>& tokens = batch[i].input->tokens;
+    if (tokens.empty() || tokens.size() > model_->max_tokens) {
+      batch[i].output = Error(ErrorCode::invalid_argument, "an item has no tokens or more than the model's limit")
+                            .with_numbers(static_cast<std::int64_t>(tokens.size()), model_->max_tokens);
+      continue;
+    }
+    bool known = true;
+    for (const std::int32_t token : tokens) known = known && token >= 0 && token < vocabulary;
+    if (!known) {
+      batch[i].output = Error(ErrorCode::invalid_argument, "a token id lies outside the model's vocabulary");
+      continue;
+    }
+    sequences_.push_back({tokens, i});
+  }
+}
+
+void TextEncoderRunner::encode_group(Turn& turn, std::size_t group, Workspace& workspace) const {
+  const std::size_t begin = turn.begins[group];
+  const auto sequences = turn.sequences.subspan(begin, turn.begins[group + 1] - begin);
+  const Result<void> done = network_->encode(sequences, prompt_tokens_, workspace);
+  const std::size_t stride = row_stride(model_->dimension);
+  for (std::size_t text = 0; text < sequences.size(); ++text) {
+    auto& output = turn.batch[sequences[text].item].output;
+    if (!done) {
+      output = done.error();
+      continue;
+    }
+    output = std::vector<Tensor>{
+        Tensor::vector_of({workspace.pooled.data() + text * stride, std::size_t{model_->dimension}})};
+  }
+}
+
+void TextEncoderRunner::work(Turn& turn, Workspace& workspace) const {
+  const std::size_t groups = turn.begins.size() - 1;
+  for (;;) {
+    const std::size_t group = turn.next.fetch_add(1, std::memory_order_relaxed);
+    if (group >= groups) return;
+    try {
+      if (workspace.rows == 0) {
+        workspace = network_->make_workspace(std::max<std::size_t>(kGroupTokens, model_->max_tokens));
+      }
+      encode_group(turn, group, workspace);
+    } catch (const std::bad_alloc&) {
+      for (std::size_t i = turn.begins[group]; i < turn.begins[group + 1]; ++i) {
+        turn.batch[turn.sequences[i].item].output = Error(ErrorCode::out_of_memory, "no memory for an embedding");
+      }
+    }
+  }
+}
+
+void TextEncoderRunner::run(std::span<BatchItem> batch) {
+  MutexLock lock(mutex_);
+  collect(batch);
+  if (sequences_.empty()) return;
+  Turn turn{batch, sequences_, plan_groups(sequences_, workspaces_.size())};
+  const std::size_t helpers = std::min(workspaces_.size(), turn.begins.size() - 1) - 1;
+  std::latch finished(static_cast<std::ptrdiff_t>(helpers));
+  for (std::size_t i = 0; i < helpers; ++i) {
+    try {
+      team_->post([this, &turn, &finished, i] {
+        work(turn, workspaces_[i + 1]);
+        finished.count_down();
+      });
+    } catch (const std::bad_alloc&) {
+      // Those already posted use this frame, so it must not be left: fewer hands do the work.
+      finished.count_down(static_cast<std::ptrdiff_t>(helpers - i));
+      break;
+    }
+  }
+  work(turn, workspaces_[0]);
+  finished.wait();
+}
+
+}  // namespace tidegate

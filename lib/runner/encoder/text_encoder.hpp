@@ -1,0 +1,74 @@
+// TextEncoderRunner: texts to embeddings, on a team of threads, same bits whatever
+// the batch.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/mutex.hpp"
+#include "base/thread_pool.hpp"
+#include "runner/encoder/group_plan.hpp"
+#include "runner/encoder/network.hpp"
+#include "runner/encoder/tokenizer.hpp"
+#include "tidegate/modules.hpp"
+
+namespace tidegate {
+
+enum class ProductChoice : std::uint8_t { strips, onednn };
+
+/// For tests and benchmarks: what is otherwise chosen by the machine.
+struct EncoderTuning {
+  std::optional<KernelSet> kernels;       ///< unsupported on this processor: an error
+  std::optional<ProductChoice> products;  ///< empty: strips on AVX2, else oneDNN
+};
+
+/// The kernel set and products used for `tuning` on this machine. Errors: unsupported.
+[[nodiscard]] Result<KernelSet> choose_kernels(const EncoderTuning& tuning);
+[[nodiscard]] ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels);
+
+class TextEncoderRunner final : public ModelRunner {
+ public:
+  /// Blocks while it reads, checks and packs the model. Errors: as load_text_encoder,
+  /// and invalid_argument (threads, an unknown prompt name says which are known).
+  [[nodiscard]] static Result<std::unique_ptr<TextEncoderRunner>> create(const TextEncoderOptions& options,
+                                                                         const EncoderTuning& tuning = {});
+
+  [[nodiscard]] const ModelInfo& info() const noexcept override { return info_; }
+
+  /// The prompt is put before the text, then both are tokenized as one.
+  [[nodiscard]] Result<PreparedInput> prepare(Input input) override;
+
+  /// Calls from several threads take turns: together they use `threads` cores. The
+  /// calling thread is one of the team.
+  void run(std::span<BatchItem> batch) override;
+
+ private:
+  struct Turn;
+
+  TextEncoderRunner(std::unique_ptr<EncoderModel> model, Tokenizer tokenizer)
+      : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
+
+  [[nodiscard]] Result<void> choose_prompt(const std::string& name);
+  [[nodiscard]] Result<void> load(const TextEncoderOptions& options, const EncoderTuning& tuning);
+  void describe(const ProductMethod& method, KernelSet kernels);
+
+  void collect(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
+  void work(Turn& turn, Workspace& workspace) const;
+  void encode_group(Turn& turn, std::size_t group, Workspace& workspace) const;
+
+  std::unique_ptr<const EncoderModel> model_;  // the network points into it
+  Tokenizer tokenizer_;
+  std::string prompt_;
+  std::size_t prompt_tokens_ = 0;  // [CLS] and the prompt's own; 0 without a prompt
+  std::optional<Network> network_;
+  ModelInfo info_;
+
+  Mutex mutex_;  // held for a whole run; nothing but the pool's own lock is taken under it
+  std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
+  std::vector<Workspace> workspaces_;  // one per thread of the team, made at its first group; kept
+  std::unique_ptr<ThreadPool> team_;   // threads - 1; null for one thread
+};
+
+}  // namespace tidegate

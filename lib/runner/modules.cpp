@@ -1,0 +1,56 @@
+// The functions of modules.hpp: each opens its module and calls through the table.
+#include "tidegate/modules.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/try.hpp"
+#include "runner/module_loader.hpp"
+
+namespace tidegate {
+namespace {
+
+constexpr std::array<const char*, 2> kModuleNames{"encoder", "torch"};
+
+Error not_offered(const LoadedModule& module, std::string_view what) {
+  return Error(ErrorCode::unsupported, fmt::format("module '{}' offers no {}", module.path, what));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelRunner>> load_text_encoder(const TextEncoderOptions& options) {
+  TIDEGATE_TRY(const LoadedModule module, load_module("encoder", options.module_path));
+  if (module.table->load_text_encoder == nullptr) return not_offered(module, "text encoder");
+  return module.table->load_text_encoder(options);
+}
+
+Result<std::unique_ptr<TextTokenizer>> load_tokenizer(const std::string& folder, const std::string& module_path) {
+  TIDEGATE_TRY(const LoadedModule module, load_module("encoder", module_path));
+  if (module.table->load_tokenizer == nullptr) return not_offered(module, "tokenizer");
+  return module.table->load_tokenizer(folder);
+}
+
+Result<std::unique_ptr<ModelRunner>> load_torchscript(const TorchScriptOptions& options) {
+  TIDEGATE_TRY(const LoadedModule module, load_module("torch", options.module_path));
+  if (module.table->load_torchscript == nullptr) return not_offered(module, "TorchScript runner");
+  return module.table->load_torchscript(options);
+}
+
+std::vector<ModuleReport> probe_modules() {
+  std::vector<ModuleReport> reports;
+  for (const char* name : kModuleNames) {
+    ModuleReport& report = reports.emplace_back();
+    report.name = name;
+    auto module = load_module(name, {});
+    if (!module) {
+      report.trouble = module.error().text();
+      continue;
+    }
+    report.path = module->path;
+    if (module->table->facts != nullptr) report.facts = module->table->facts();
+  }
+  return reports;
+}
+
+}  // namespace tidegate

@@ -1,0 +1,158 @@
+// A service-time model: waits as long as a model of that cost would take.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+
+#include "base/mutex.hpp"
+#include "base/sha256.hpp"
+#include "base/try.hpp"
+#include "runner/plain_input.hpp"
+#include "tidegate/runner.hpp"
+
+namespace tidegate {
+namespace {
+
+constexpr std::uint32_t kMaxDimension = 65536;
+constexpr Duration kMaxCost = std::chrono::hours(1);
+constexpr Duration kMaxRun = std::chrono::hours(24);  // keeps `now + run` far from overflow
+
+Result<void> check_cost(std::string_view field, Duration cost) {
+  if (cost >= Duration::zero() && cost <= kMaxCost) return {};
+  return Error(ErrorCode::invalid_argument,
+               fmt::format("SyntheticOptions.{} is {} ns, must be between 0 and {} ns (one hour)", field, cost.count(),
+                           kMaxCost.count()));
+}
+
+Result<void> check_options(const SyntheticOptions& options) {
+  TIDEGATE_CHECK(check_cost("base", options.base));
+  TIDEGATE_CHECK(check_cost("per_item", options.per_item));
+  TIDEGATE_CHECK(check_cost("per_token", options.per_token));
+  if (options.dimension < 1 || options.dimension > kMaxDimension) {
+    return Error(ErrorCode::invalid_argument, fmt::format("SyntheticOptions.dimension is {}, must be between 1 and {}",
+                                                          options.dimension, kMaxDimension));
+  }
+  return {};
+}
+
+Duration times(Duration cost, std::uint64_t count) {
+  std::int64_t product = 0;
+  if (__builtin_mul_overflow(cost.count(), count, &product)) return kMaxRun;
+  return std::min(Duration(product), kMaxRun);
+}
+
+std::uint64_t word_count(std::string_view text) {
+  constexpr std::string_view kSpaces = " \t\n\r\v\f";
+  std::uint64_t words = 0;
+  std::size_t at = text.find_first_not_of(kSpaces);
+  while (at != std::string_view::npos) {
+    ++words;
+    at = text.find_first_of(kSpaces, at);
+    if (at != std::string_view::npos) at = text.find_first_not_of(kSpaces, at);
+  }
+  return words;
+}
+
+std::uint64_t token_count(const Input& input) {
+  std::uint64_t tokens = 0;
+  if (const auto* text = std::get_if<std::string>(&input)) {
+    tokens = word_count(*text);
+  } else {
+    for (const Tensor& tensor : *std::get_if<std::vector<Tensor>>(&input)) {
+      if (tensor.shape().empty()) continue;
+      tokens = std::max(tokens, static_cast<std::uint64_t>(tensor.shape().front()));
+    }
+  }
+  return std::max<std::uint64_t>(tokens, 1);
+}
+
+Digest seed_of(const Input& input) {
+  Sha256 hash;
+  if (const auto* text = std::get_if<std::string>(&input)) return hash.update_field(*text).finish();
+  for (const Tensor& tensor : *std::get_if<std::vector<Tensor>>(&input)) {
+    hash.update_u64(static_cast<std::uint64_t>(tensor.type())).update_u64(tensor.shape().size());
+    for (const std::int64_t dimension : tensor.shape()) hash.update_u64(static_cast<std::uint64_t>(dimension));
+    hash.update(tensor.bytes());
+  }
+  return hash.finish();
+}
+
+/// Numbers in [-1, 1), drawn by splitmix64 (Steele, Lea, Flood 2014) from the digest.
+Tensor answer_for(const Input& input, std::uint32_t dimension) {
+  const Digest seed = seed_of(input);
+  std::uint64_t state = 0;
+  for (std::size_t i = 0; i < 8; ++i) state = state << 8 | seed[i];
+  std::vector<float> values(dimension);
+  for (float& value : values) {
+    state += 0x9e3779b97f4a7c15U;
+    std::uint64_t mixed = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9U;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebU;
+    mixed ^= mixed >> 31;
+    // 24 bits are what a float holds exactly.
+    value = static_cast<float>(mixed >> 40) * 0x1p-23F - 1.0F;
+  }
+  return Tensor::vector_of(values);
+}
+
+/// Shared with the alarm, which may still run while its waiter returns.
+struct Bell {
+  Mutex mutex;  // leaf
+  std::condition_variable rung;
+  bool done TIDEGATE_GUARDED_BY(mutex) = false;
+};
+
+void wait_out(Clock& clock, Duration time) {
+  if (time <= Duration::zero()) return;
+  const auto bell = std::make_shared<Bell>();
+  clock.call_at(clock.now() + time, [bell] {
+    MutexLock lock(bell->mutex);
+    bell->done = true;
+    bell->rung.notify_all();
+  });
+  MutexLock lock(bell->mutex);
+  while (!bell->done) lock.wait(bell->rung);
+}
+
+class SyntheticRunner final : public ModelRunner {
+ public:
+  explicit SyntheticRunner(SyntheticOptions options) : options_(std::move(options)) {
+    if (options_.clock == nullptr) options_.clock = make_steady_clock();
+    info_.kind = "synthetic";
+    // The times decide when an answer comes, not what it is.
+    info_.fingerprint = Sha256().update_field("synthetic 1").update_u64(options_.dimension).finish();
+  }
+
+  const ModelInfo& info() const noexcept override { return info_; }
+
+  Result<PreparedInput> prepare(Input input) override {
+    TIDEGATE_CHECK(check_plain_input(input));
+    PreparedInput prepared;
+    prepared.size.tokens = token_count(input);
+    prepared.size.bytes = input_bytes(input);
+    prepared.input = std::move(input);
+    return prepared;
+  }
+
+  void run(std::span<BatchItem> batch) override {
+    Duration time = options_.base;
+    for (const BatchItem& item : batch) {
+      time += times(options_.per_item, item.input->size.rows);
+      time = std::min(time + times(options_.per_token, item.input->size.tokens), kMaxRun);
+    }
+    wait_out(*options_.clock, time);
+    for (BatchItem& item : batch) item.output = std::vector{answer_for(item.input->input, options_.dimension)};
+  }
+
+ private:
+  SyntheticOptions options_;
+  ModelInfo info_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ModelRunner>> make_synthetic_runner(SyntheticOptions options) {
+  TIDEGATE_CHECK(check_options(options));
+  return std::unique_ptr<ModelRunner>(std::make_unique<SyntheticRunner>(std::move(options)));
+}
+
+}  // namespace tidegate

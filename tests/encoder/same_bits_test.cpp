@@ -1,0 +1,148 @@
+// An embedding's bytes depend on the model and the text alone.
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include "encoder/encoder_fixture.hpp"
+#include "support/random_model.hpp"
+
+namespace tidegate::test {
+namespace {
+
+/// 500 sentences of STS-B (spread over the file) where it can be read, else generated texts.
+std::vector<std::string> five_hundred_texts() {
+  const std::string file = std::string(TIDEGATE_TEST_SHARED_DIR) + "/data/stsb.tsv.gz";
+  const TemporaryFolder folder;
+  const std::string command = std::string("'") + TIDEGATE_TEST_PYTHON + "' '" + TIDEGATE_TEST_SOURCE_DIR +
+                              "/tests/encoder/torch_reference.py' texts '" + file + "' '" + folder.file("texts") +
+                              "' 2>/dev/null";
+  if (!std::filesystem::exists(file) || std::system(command.c_str()) != 0) {
+    MESSAGE("generated texts in place of STS-B, which cannot be read here");
+    return random_texts(500, 40);
+  }
+  const std::vector<std::string> all = read_lines(folder.file("texts"));
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < 500; ++i) texts.push_back(all[i * all.size() / 500]);
+  // Lengths that STS-B lacks: empty, and up to the model's limit.
+  for (std::size_t i = 0; i < 12; ++i)
+    texts[i * 40] = random_texts(1, 12 * i + 1, static_cast<std::uint32_t>(i)).front();
+  texts[1].clear();
+  return texts;
+}
+
+std::vector<Embedding> one_by_one(ModelRunner& runner, const std::vector<PreparedInput>& inputs) {
+  std::vector<Embedding> embeddings;
+  for (const PreparedInput& input : inputs) embeddings.push_back(run_batch(runner, {&input}).front());
+  return embeddings;
+}
+
+/// Runs all inputs in batches of random sizes in a random order; answers how many differ.
+std::size_t count_different(ModelRunner& runner, const std::vector<PreparedInput>& inputs,
+                            const std::vector<Embedding>& expected, std::uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::vector<std::size_t> order(inputs.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::shuffle(order.begin(), order.end(), generator);
+  std::size_t different = 0;
+  for (std::size_t first = 0; first < order.size();) {
+    const std::size_t size = std::min<std::size_t>(2 + generator() % 63, order.size() - first);
+    std::vector<const PreparedInput*> batch;
+    for (std::size_t i = 0; i < size; ++i) batch.push_back(&inputs[order[first + i]]);
+    const auto embeddings = run_batch(runner, batch);
+    for (std::size_t i = 0; i < size; ++i) {
+      different += same_bits(embeddings[i], expected[order[first + i]]) ? 0 : 1;
+    }
+    first += size;
+  }
+  return different;
+}
+
+void check_same_bits(const std::string& folder, const std::vector<std::string>& texts, const EncoderTuning& tuning) {
+  const auto single = load(folder, 1, tuning);
+  const auto pair = load(folder, 2, tuning);
+  CHECK(single->info().fingerprint == pair->info().fingerprint);
+  const std::vector<PreparedInput> inputs = prepare_all(*single, texts);
+  const std::vector<Embedding> expected = one_by_one(*single, inputs);
+  CHECK(count_different(*single, inputs, expected, 1) == 0);
+  CHECK(count_different(*single, inputs, expected, 2) == 0);
+  CHECK(count_different(*pair, inputs, expected, 3) == 0);
+  CHECK(count_different(*pair, inputs, expected, 4) == 0);
+  const auto everything = encode(*pair, texts);
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < texts.size(); ++i) different += same_bits(everything[i], expected[i]) ? 0 : 1;
+  CHECK(different == 0);
+}
+
+}  // namespace
+
+TEST_CASE("same bits: MiniLM's 500 texts alone, in batches of 2 to 64, shuffled, on 1 and 2 threads") {
+  const std::string model = minilm_folder();
+  if (model.empty()) {
+    MESSAGE("not checked: the MiniLM package is absent");
+    return;
+  }
+  const std::vector<std::string> texts = five_hundred_texts();
+  SUBCASE("as chosen for this machine") { check_same_bits(model, texts, {}); }
+  SUBCASE("oneDNN's products") { check_same_bits(model, texts, {.products = ProductChoice::onednn}); }
+}
+
+TEST_CASE("same bits: random models of awkward sizes, with every kernel set and both ways of multiplying") {
+  RandomModelOptions options;
+  SUBCASE("small") {}
+  SUBCASE("odd sizes, dense stage") {
+    options.config.hidden_size = 35;
+    options.config.heads = 7;
+    options.config.intermediate_size = 77;
+    options.stages = {RandomDense{.out_features = 19}, RandomNormalize{}};
+  }
+  const TemporaryFolder folder = write_random_model(options);
+  const std::vector<std::string> texts = random_texts(120, 30);
+  for (const KernelSet set : {KernelSet::plain, KernelSet::avx2, KernelSet::avx512}) {
+    if (!supports(cpu_features(), set)) {
+      MESSAGE("not checked on this processor: " << std::string(to_string(set)));
+      continue;
+    }
+    for (const ProductChoice products : {ProductChoice::strips, ProductChoice::onednn}) {
+      check_same_bits(folder.path(), texts, {.kernels = set, .products = products});
+    }
+  }
+}
+
+TEST_CASE("same bits: calls from several threads at once answer each its own texts") {
+  const TemporaryFolder folder = write_random_model();
+  const auto runner = load(folder.path(), 2);
+  const std::vector<std::string> texts = random_texts(64, 20);
+  const std::vector<Embedding> expected = encode(*runner, texts);
+  std::vector<std::vector<Embedding>> given(4);
+  {
+    std::vector<std::jthread> callers;
+    for (auto& mine : given) {
+      callers.emplace_back([&] {
+        for (int round = 0; round < 20; ++round) mine = encode(*runner, texts);
+      });
+    }
+  }
+  for (const auto& mine : given) {
+    REQUIRE(mine.size() == expected.size());
+    for (std::size_t i = 0; i < mine.size(); ++i) CHECK(same_bits(mine[i], expected[i]));
+  }
+}
+
+TEST_CASE("same bits: the fingerprint tells prompts, kernel sets and ways of multiplying apart") {
+  RandomModelOptions options;
+  options.prompts = {{"query", "the gate "}, {"passage", "the water "}};
+  const TemporaryFolder folder = write_random_model(options);
+  const Digest plain = load(folder.path())->info().fingerprint;
+  CHECK(load(folder.path())->info().fingerprint == plain);
+  CHECK(load(folder.path(), 1, {}, "query")->info().fingerprint != plain);
+  CHECK(load(folder.path(), 1, {}, "query")->info().fingerprint !=
+        load(folder.path(), 1, {}, "passage")->info().fingerprint);
+  CHECK(load(folder.path(), 1, {.kernels = KernelSet::plain, .products = ProductChoice::strips})->info().fingerprint !=
+        load(folder.path(), 1, {.kernels = KernelSet::plain, .products = ProductChoice::onednn})->info().fingerprint);
+  options.seed = 2;
+  const TemporaryFolder other = write_random_model(options);
+  CHECK(load(other.path())->info().fingerprint != plain);
+}
+
+}  // namespace tidegate::test

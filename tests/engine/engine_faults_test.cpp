@@ -1,0 +1,189 @@
+#include <doctest/doctest.h>
+
+#include <stdexcept>
+
+#include "engine/engine_rig.hpp"
+
+using namespace tidegate;
+using namespace tidegate::test;
+
+TEST_CASE("engine faults: a runner that throws fails its batch and nothing else") {
+  int calls = 0;
+  EngineRig rig({}, {}, [&](std::span<BatchItem> batch) {
+    if (++calls == 1) throw std::runtime_error("out of paper");
+    FakeRunner::answer(batch);
+  });
+  Answer bad, good;
+  REQUIRE(rig.engine->infer(rig.request("bad"), bad.callback()));
+  rig.settle();
+  REQUIRE(bad.has(ErrorCode::backend_failed));
+  CHECK(bad.result->error().message().find("out of paper") != std::string_view::npos);
+  REQUIRE(rig.engine->infer(rig.request("bad"), good.callback()));
+  rig.settle();
+  CHECK(good.answered());
+}
+
+TEST_CASE("engine faults: something that is no exception class is caught too") {
+  EngineRig rig({}, {}, [](std::span<BatchItem>) { throw 42; });
+  Answer answer;
+  REQUIRE(rig.engine->infer(rig.request("x"), answer.callback()));
+  rig.settle();
+  CHECK(answer.has(ErrorCode::backend_failed));
+}
+
+TEST_CASE("engine faults: an item the runner forgot is an error, its neighbours are not") {
+  EngineRig rig({}, {}, [](std::span<BatchItem> batch) {
+    FakeRunner::answer(batch.subspan(0, batch.size() > 1 ? batch.size() - 1 : 1));
+  });
+  Answer first, answers[3];
+  REQUIRE(rig.engine->infer(rig.request("first"), first.callback()));
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(rig.engine->infer(rig.request("item" + std::to_string(i)), answers[i].callback()));
+  }
+  rig.settle();
+  CHECK(answers[0].answered());
+  CHECK(answers[1].answered());
+  CHECK(answers[2].has(ErrorCode::internal));
+}
+
+TEST_CASE("engine faults: an error is never cached") {
+  bool fail = true;
+  EngineRig rig({}, {}, [&](std::span<BatchItem> batch) {
+    if (fail)
+      batch[0].output = Error(ErrorCode::backend_failed, "not today");
+    else
+      FakeRunner::answer(batch);
+  });
+  Answer first, second;
+  REQUIRE(rig.engine->infer(rig.request("x"), first.callback()));
+  rig.settle();
+  CHECK(first.has(ErrorCode::backend_failed));
+  fail = false;
+  REQUIRE(rig.engine->infer(rig.request("x"), second.callback()));
+  rig.settle();
+  CHECK((*second.result)->source == AnswerSource::model);
+}
+
+TEST_CASE("engine faults: a completion callback that throws is counted and harms nobody") {
+  EngineRig rig;
+  Answer other;
+  REQUIRE(rig.engine->infer(rig.request("x"), [](Result<Response>) { throw std::logic_error("host"); }));
+  REQUIRE(rig.engine->infer(rig.request("y"), other.callback()));
+  rig.settle();
+  CHECK(other.answered());
+  CHECK(rig.engine->metrics().value("tidegate_callback_exceptions_total") == 1);
+}
+
+TEST_CASE("engine faults: input of the wrong kind is refused at the door") {
+  EngineRig rig;
+  Answer answer;
+  const float numbers[] = {1, 2};
+  Request request{"", std::vector<Tensor>{Tensor::vector_of(numbers)}, {}};
+  CHECK(rig.engine->infer(std::move(request), answer.callback()).error().code() == ErrorCode::invalid_argument);
+  rig.settle();
+  CHECK(answer.calls == 0);
+}
+
+TEST_CASE("engine faults: an item larger than a batch is refused, not queued for ever") {
+  EngineRig rig({.batching = {.max_batch_tokens = 8}});
+  Answer answer;
+  const auto refused = rig.engine->infer(rig.request("longer than eight"), answer.callback());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == ErrorCode::too_large);
+  CHECK(answer.calls == 0);
+}
+
+TEST_CASE("engine faults: a refused callback is destroyed uncalled") {
+  EngineRig rig({.batching = {.max_batch_tokens = 1}});
+  auto held = std::make_shared<int>(0);
+  CHECK_FALSE(rig.engine->infer(rig.request("too long"), [held](Result<Response>) { ++*held; }));
+  CHECK(held.use_count() == 1);
+  CHECK(*held == 0);
+}
+
+TEST_CASE("engine faults: models that cannot be served are refused") {
+  EngineRig rig;
+  const auto add = [&](std::string name, std::vector<Replica> set) {
+    return rig.engine->add_model(std::move(name), std::move(set)).error().code();
+  };
+  CHECK(add("none", {}) == ErrorCode::invalid_argument);
+  std::vector<Replica> empty(1);
+  CHECK(add("empty", std::move(empty)) == ErrorCode::invalid_argument);
+  std::vector<Replica> nameless;
+  nameless.push_back({std::make_unique<FakeRunner>(), {}});
+  CHECK(add("", std::move(nameless)) == ErrorCode::invalid_argument);
+  std::vector<Replica> different;
+  different.push_back({std::make_unique<FakeRunner>(), {}});
+  auto other = std::make_unique<FakeRunner>();
+  other->mutable_info().fingerprint[0] = 9;
+  different.push_back({std::move(other), {}});
+  CHECK(add("different", std::move(different)) == ErrorCode::invalid_argument);
+}
+
+namespace {
+
+/// A tier that answers when the test says so.
+class SlowTier final : public CacheTier {
+ public:
+  std::string_view name() const noexcept override { return "slow"; }
+  void get_many(std::span<const CacheKey> keys, Deadline, Lookup done) override {
+    waiting.push_back([count = keys.size(), done = std::move(done)]() mutable {
+      done(std::vector<std::optional<CacheEntry>>(count));
+    });
+  }
+  void put_many(std::span<const CacheEntry>) override {}
+  void erase_many(std::span<const CacheKey>) override {}
+
+  std::vector<UniqueFunction<void()>> waiting;
+};
+
+}  // namespace
+
+TEST_CASE("engine faults: a further tier that never answers costs its budget and no more") {
+  auto tier = std::make_shared<SlowTier>();
+  CacheOptions cache;
+  cache.tiers = {tier};
+  cache.lookup_budget = std::chrono::milliseconds(5);
+  EngineRig rig({}, cache);
+  Answer answer;
+  REQUIRE(rig.engine->infer(rig.request("x"), answer.callback()));
+  rig.settle();
+  CHECK(answer.calls == 0);
+  rig.clock->advance(std::chrono::milliseconds(5));
+  rig.settle();
+  CHECK(answer.answered());
+  for (auto& late : tier->waiting) late();
+  rig.settle();
+  CHECK(answer.calls == 1);
+}
+
+TEST_CASE("engine faults: a request can be cancelled while a further tier is asked") {
+  auto tier = std::make_shared<SlowTier>();
+  CacheOptions cache;
+  cache.tiers = {tier};
+  EngineRig rig({}, cache);
+  Answer answer;
+  const auto id = rig.engine->infer(rig.request("x"), answer.callback());
+  CHECK(rig.engine->cancel(*id));
+  for (auto& late : tier->waiting) late();
+  rig.settle();
+  CHECK(answer.has(ErrorCode::cancelled));
+  CHECK(answer.calls == 1);
+  CHECK(rig.log->batches.empty());
+}
+
+TEST_CASE("engine faults: a queue that fills up during a look-up ends the request with queue_full") {
+  auto tier = std::make_shared<SlowTier>();
+  CacheOptions cache;
+  cache.tiers = {tier};
+  EngineRig rig({.batching = {}, .admission = {.max_queued_items = 1}}, cache);
+  Answer late, running, queued;
+  REQUIRE(rig.engine->infer(rig.request("late"), late.callback()));
+  REQUIRE(rig.engine->infer(rig.request("a", {.cache = CacheMode::bypass}), running.callback()));
+  REQUIRE(rig.engine->infer(rig.request("b", {.cache = CacheMode::bypass}), queued.callback()));
+  for (auto& answer : tier->waiting) answer();
+  rig.settle();
+  CHECK(late.has(ErrorCode::queue_full));
+  CHECK(running.answered());
+  CHECK(queued.answered());
+}

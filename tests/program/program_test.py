@@ -1,0 +1,165 @@
+"""Runs the program `tidegate` as a user does. Arguments: PROGRAM SHARED_FOLDER [MODEL_FOLDER]."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+
+PROGRAM, SHARED = sys.argv[1], pathlib.Path(sys.argv[2])
+MODEL = sys.argv[3] if len(sys.argv) > 3 else None
+needs_model = unittest.skipIf(MODEL is None, "the MiniLM package is not installed")
+
+
+def run(*arguments, stdin=b""):
+    done = subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, timeout=250)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+class Usage(unittest.TestCase):
+    def test_every_command_has_help_and_json(self):
+        code, overview, _ = run("--help")
+        self.assertEqual(code, 0)
+        for command in ("encode", "tokenize", "bench", "doctor", "simulate"):
+            self.assertIn(command, overview)
+            code, text, _ = run(command, "--help")
+            self.assertEqual(code, 0)
+            self.assertIn("--json", text)
+
+    def test_bad_usage_is_2(self):
+        for arguments in ([], ["sail"], ["encode"], ["encode", "--model", "x", "--input", "-", "--output", "y", "--threads", "0"],
+                          ["encode", "--model", "x", "--input", "-", "--output", "y", "--precision", "f12"],
+                          ["tokenize", "--model", "x", "--input", "-", "--max", "3"]):
+            code, _, errors = run(*arguments)
+            self.assertEqual(code, 2, arguments)
+            self.assertTrue(errors, arguments)
+
+    def test_a_missing_model_or_file_is_named(self):
+        code, _, errors = run("encode", "--model", "/nowhere", "--input", os.devnull, "--output", "/tmp/never.npy")
+        self.assertEqual(code, 1)
+        self.assertIn("/nowhere", errors)
+        code, _, errors = run("tokenize", "--model", "/nowhere", "--input", "/no/such/file")
+        self.assertEqual(code, 1)
+        self.assertIn("/no/such/file", errors)
+
+    def test_doctor_reports_machine_and_modules(self):
+        code, text, _ = run("doctor", "--json")
+        self.assertEqual(code, 0)
+        report = json.loads(text)
+        self.assertGreaterEqual(report["cpu"]["usable_cores"], 1)
+        modules = {m["name"]: m for m in report["modules"]}
+        self.assertTrue(modules["encoder"]["usable"], modules["encoder"])
+        self.assertIn("onednn", modules["encoder"]["facts"])
+        self.assertEqual(run("doctor")[0], 0)
+
+
+class Simulate(unittest.TestCase):
+    def test_recorded_cases_agree(self):
+        cases = SHARED / "hpa_cases.json"
+        if not cases.exists():
+            self.skipTest(f"{cases} is not here")
+        total = len(json.loads(cases.read_text())["cases"])
+        code, text, _ = run("simulate", "--cases", cases)
+        self.assertEqual((code, text.splitlines()[0]), (0, f"{total} of {total} cases agree"))
+        code, text, _ = run("simulate", "--cases", cases, "--json")
+        self.assertEqual(json.loads(text), {"cases": total, "agree": total, "failures": []})
+
+    def test_a_case_that_disagrees_is_shown_and_fails(self):
+        cases = SHARED / "hpa_cases.json"
+        if not cases.exists():
+            self.skipTest(f"{cases} is not here")
+        document = json.loads(cases.read_text())
+        victim = next(c for c in document["cases"] if "replicas" in c["expect"])
+        victim["expect"]["replicas"] += 1
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "cases.json"
+            path.write_text(json.dumps(document))
+            code, text, _ = run("simulate", "--cases", path)
+            self.assertEqual(code, 1)
+            self.assertIn(victim["id"], text)
+            path.write_text("{")
+            self.assertNotEqual(run("simulate", "--cases", path)[0], 0)
+
+
+@needs_model
+class Encode(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.out = pathlib.Path(self.folder.name) / "out.npy"
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def encode(self, data, *extra):
+        return run("encode", "--model", MODEL, "--input", "-", "--output", self.out, *extra, stdin=data)
+
+    def test_one_row_a_line_and_lines_end_at_newline_only(self):
+        texts = ["A plane is taking off.", "", "carriage\rreturn", "line\u2028separator", "  ", "last without newline"]
+        code, text, _ = self.encode("\n".join(texts).encode(), "--json")
+        self.assertEqual(code, 0)
+        self.assertEqual(json.loads(text)["texts"], len(texts))
+        rows = np.load(self.out)
+        self.assertEqual(rows.shape, (len(texts), 384))
+        self.assertEqual(rows.dtype, np.float32)
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+        np.testing.assert_array_equal(rows[1], rows[4])
+
+    def test_the_same_bits_alone_or_in_any_batch(self):
+        texts = [f"sentence number {i} " + "and more " * (i % 40) for i in range(120)]
+        data = "\n".join(texts).encode()
+        self.assertEqual(self.encode(data, "--threads", 2, "--max-batch-size", 64)[0], 0)
+        batched = np.load(self.out)
+        self.assertEqual(self.encode(data, "--threads", 1, "--max-batch-size", 1)[0], 0)
+        np.testing.assert_array_equal(batched, np.load(self.out))
+
+    def test_no_text_gives_an_empty_array(self):
+        self.assertEqual(self.encode(b"")[0], 0)
+        self.assertEqual(np.load(self.out).shape, (0, 384))
+
+    def test_malformed_utf8_names_the_line_and_leaves_no_file(self):
+        code, _, errors = self.encode(b"good\nbad \xff byte\n")
+        self.assertNotEqual(code, 0)
+        self.assertIn("line 2", errors)
+        self.assertEqual(list(pathlib.Path(self.folder.name).iterdir()), [])
+
+    def test_an_output_that_cannot_be_written_is_an_error(self):
+        code, _, errors = run("encode", "--model", MODEL, "--input", "-", "--output", "/nowhere/out.npy", stdin=b"x\n")
+        self.assertEqual(code, 1)
+        self.assertIn("/nowhere/out.npy", errors)
+
+    def test_a_full_disk_is_an_error(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full here")
+        # The part file is a link to the device that is always full.
+        pathlib.Path(f"{self.out}.part").symlink_to("/dev/full")
+        code, _, errors = self.encode(b"x\n")
+        self.assertEqual(code, 1)
+        self.assertIn(str(self.out), errors)
+
+    def test_nul_bytes_and_one_huge_word_are_encoded(self):
+        self.assertEqual(self.encode(b"nul \x00 byte\n" + b"w" * 1_000_000 + b"\n")[0], 0)
+        self.assertEqual(np.load(self.out).shape[0], 2)
+
+    def test_tokenize_prints_ids(self):
+        code, text, _ = run("tokenize", "--model", MODEL, "--input", "-", stdin="hello world\nTide gate\n".encode())
+        self.assertEqual(code, 0)
+        self.assertEqual(text.splitlines()[0], "101 7592 2088 102")
+        code, text, _ = run("tokenize", "--model", MODEL, "--input", "-", "--json", stdin=b"hello world\n\n")
+        self.assertEqual([json.loads(line) for line in text.splitlines()], [[101, 7592, 2088, 102], [101, 102]])
+
+    def test_bench_prints_the_ladder(self):
+        code, text, _ = run("bench", "--model", MODEL, "--texts", 40, "--json")
+        self.assertEqual(code, 0)
+        steps = {s["step"]: s for s in json.loads(text)["steps"]}
+        self.assertEqual(list(steps), ["one by one", "batched", "cached"])
+        for step in steps.values():
+            self.assertGreater(step["texts_per_second"], 0)
+            self.assertLessEqual(step["p50_ms"], step["p99_ms"])
+        self.assertGreater(steps["cached"]["texts_per_second"], steps["batched"]["texts_per_second"])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], "-v"])

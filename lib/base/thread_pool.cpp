@@ -1,10 +1,10 @@
 #include "base/thread_pool.hpp"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <deque>
 
+#include "base/block_signals.hpp"
 #include "base/mutex.hpp"
 
 namespace tidegate {
@@ -34,24 +34,6 @@ struct ThreadPool::State {
     ended.notify_all();
   }
 };
-
-namespace {
-
-/// Blocks every signal for the threads started in its scope.
-class BlockSignals {
- public:
-  BlockSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~BlockSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
-
-}  // namespace
 
 ThreadPool::ThreadPool(std::string name, std::uint32_t threads) : state_(std::make_shared<State>()) {
   const BlockSignals block;

@@ -1,7 +1,7 @@
 #include "runner/encoder/network.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "base/try.hpp"
 #include "runner/encoder/pooling.hpp"
@@ -10,166 +10,331 @@
 namespace tidegate {
 namespace {
 
-AlignedBuffer read_all(const WeightView& view, std::size_t size) {
-  AlignedBuffer values(size);
-  if (!view.bytes.empty()) widen(view.type, view.bytes.data(), values.span());
-  return values;
-}
+/// Strips of columns whose sums are made and finished together: 24 KiB with
+/// kPanelRows, so that they are still in the level-1 cache.
+constexpr std::size_t kChunkStrips = 4;
 
-std::size_t rows_of(const WeightView& view) { return static_cast<std::size_t>(view.shape[0]); }
-std::size_t columns_of(const WeightView& view) { return static_cast<std::size_t>(view.shape[1]); }
+std::size_t strips_of(std::size_t columns) noexcept { return round_up(columns, kStrip) / kStrip; }
+
+/// What is written before `narrowed` makes u8 of it: a row's scale is known at its end.
+Number before_narrowing(Number wanted) noexcept { return wanted == Number::u8 ? Number::f32 : wanted; }
+
+Dequantizer dequantizer(const PackedLinear& linear, const RowScale* rows, std::size_t column) noexcept {
+  if (linear.number != Number::u8) return {linear.number, nullptr, nullptr, linear.bias + column, nullptr};
+  return {linear.number, linear.column_scale + column, linear.column_sum + column, linear.bias + column, rows};
+}
 
 }  // namespace
 
+/// What one hand carries through a pass.
+struct Network::Pass {
+  std::span<const Sequence> group;
+  std::size_t prompt_tokens;
+  std::size_t rows;
+  Workspace& workspace;
+  const Hand& hand;
+
+  [[nodiscard]] Scratch& scratch() const noexcept { return *hand.scratch; }
+  /// Panels of like heights, so that none is left with a few rows.
+  template <class F>
+  void each_panel(F&& work) const {
+    const std::size_t panels = (rows + kPanelRows - 1) / kPanelRows;
+    for (std::size_t i = 0; i < panels; ++i) {
+      const WorkShare share = Team::share_of(rows, i, panels);
+      work(Panel{share.begin, share.end - share.begin});
+    }
+  }
+  void observe(std::size_t layer, LinearKind kind, const Rows& x, std::size_t count, std::size_t width) const {
+    if (hand.observer == nullptr) return;
+    hand.observer->observe(layer, kind, reinterpret_cast<const float*>(x.data), x.stride, count, width);
+  }
+};
+
 // ---- load -------------------------------------------------------------------------
 
-/// `parts` are matrices of one input, set side by side.
-Result<Network::Linear> Network::pack(std::span<const LinearWeights* const> parts, ProductMethod& method) {
-  const std::size_t inner = columns_of(parts.front()->weight);
-  std::size_t columns = 0;
-  for (const LinearWeights* part : parts) columns += rows_of(part->weight);
-  Linear linear;
-  linear.columns = columns;
-  linear.bias = AlignedBuffer(columns);
-  AlignedBuffer weights(columns * inner);
-  std::size_t column = 0;
-  for (const LinearWeights* part : parts) {
-    const std::size_t own = rows_of(part->weight);
-    widen(part->weight.type, part->weight.bytes.data(), weights.span().subspan(column * inner, own * inner));
-    if (!part->bias.bytes.empty()) {
-      widen(part->bias.type, part->bias.bytes.data(), linear.bias.span().subspan(column, own));
-    }
-    column += own;
+Result<Network::Linear> Network::bind(const PackedLinear& linear, OnednnMethod* method) {
+  Linear bound{linear, nullptr};
+  if (method != nullptr) {
+    TIDEGATE_TRY(bound.onednn, method->pack(linear));
   }
-  TIDEGATE_TRY(linear.product, method.pack(weights.span(), inner, columns));
-  return linear;
+  return bound;
 }
 
-Network::Norm Network::read_norm(const NormWeights& weights) {
-  return {read_all(weights.gamma, rows_of(weights.gamma)), read_all(weights.beta, rows_of(weights.beta))};
-}
-
-Result<void> Network::pack_layers(ProductMethod& method) {
-  for (const LayerWeights& weights : model_->layers) {
-    Layer layer;
-    const LinearWeights* const qkv[] = {&weights.query, &weights.key, &weights.value};
-    const LinearWeights* const attention_output[] = {&weights.attention_output};
-    const LinearWeights* const intermediate[] = {&weights.intermediate};
-    const LinearWeights* const output[] = {&weights.output};
-    TIDEGATE_TRY(layer.qkv, pack(qkv, method));
-    TIDEGATE_TRY(layer.attention_output, pack(attention_output, method));
-    TIDEGATE_TRY(layer.intermediate, pack(intermediate, method));
-    TIDEGATE_TRY(layer.output, pack(output, method));
-    layer.attention_norm = read_norm(weights.attention_norm);
-    layer.output_norm = read_norm(weights.output_norm);
-    layers_.push_back(std::move(layer));
-  }
-  return {};
-}
-
-Result<void> Network::pack_stages(ProductMethod& method) {
-  widest_stage_ = pooled_width(model_->pooling, model_->config.hidden_size);
-  for (const auto& stage : model_->stages) {
-    const auto* dense = std::get_if<DenseStage>(&stage);
-    if (dense == nullptr) continue;
-    const LinearWeights* const linear[] = {&dense->linear};
-    TIDEGATE_TRY(Linear packed, pack(linear, method));
-    widest_stage_ = std::max(widest_stage_, packed.columns);
-    dense_.push_back({std::move(packed), dense->activation});
-  }
-  return {};
-}
-
-Result<Network> Network::create(const EncoderModel& model, const Kernels& kernels, ProductMethod& method) {
+Result<Network> Network::create(const EncoderModel& model, PackedModel packed, const Kernels& kernels,
+                                OnednnMethod* method) {
   Network network(model, kernels);
-  const std::size_t hidden = model.config.hidden_size;
-  network.positions_ = read_all(model.position_embeddings, model.max_tokens * hidden);
-  network.token_type_ = read_all(model.token_type_embeddings, hidden);
-  network.embedding_norm_ = read_norm(model.embedding_norm);
-  TIDEGATE_CHECK(network.pack_layers(method));
-  TIDEGATE_CHECK(network.pack_stages(method));
+  for (const PackedLayer& from : packed.layers) {
+    Layer layer;
+    TIDEGATE_TRY(layer.qkv, bind(from.qkv, method));
+    TIDEGATE_TRY(layer.attention_output, bind(from.attention_output, method));
+    TIDEGATE_TRY(layer.intermediate, bind(from.intermediate, method));
+    TIDEGATE_TRY(layer.output, bind(from.output, method));
+    layer.attention_norm = from.attention_norm;
+    layer.output_norm = from.output_norm;
+    network.layers_.push_back(std::move(layer));
+  }
+  network.widest_stage_ = pooled_width(model.pooling, model.config.hidden_size);
+  for (const PackedLinear& from : packed.dense) {
+    TIDEGATE_TRY(Linear dense, bind(from, nullptr));  // a row a text: not worth oneDNN's panels
+    network.widest_stage_ = std::max(network.widest_stage_, dense.columns);
+    network.dense_.push_back(std::move(dense));
+  }
+  network.packed_ = std::move(packed);
   return network;
+}
+
+std::size_t Network::widest_chunk() const noexcept {
+  std::size_t widest = kChunkStrips * kStrip;
+  for (const Layer& layer : layers_) {
+    for (const Linear* linear : {&layer.qkv, &layer.intermediate}) {
+      if (linear->onednn != nullptr) widest = std::max(widest, row_stride(linear->columns));
+    }
+  }
+  return widest;
+}
+
+/// What layer `layer` reads; behind the last one there is nobody.
+Number Network::input_number(std::size_t layer) const noexcept {
+  return layer < layers_.size() ? layers_[layer].qkv.number : Number::f32;
+}
+
+Number Network::attention_number(const Layer& layer) const noexcept {
+  return layer.qkv.number == Number::f32 ? Number::f32 : kernels_->attention_number;
+}
+
+/// The residual stream as a product wants it.
+Rows Network::stream_rows(Workspace& workspace, Number number) const noexcept {
+  Rows rows = workspace.narrow.rows(number);
+  if (number == Number::f32) rows.data = reinterpret_cast<std::byte*>(workspace.hidden.data());
+  return rows;
+}
+
+NextInput Network::next_input(Workspace& workspace, const PackedNorm& norm, Number number,
+                              std::size_t row) const noexcept {
+  if (number == Number::f32) return {number, nullptr, 0, nullptr, norm.gamma, norm.beta};
+  const Rows rows = workspace.narrow.rows(number).from(row);
+  return {number, rows.data, rows.stride, rows.scales, norm.next_gamma, norm.next_beta};
 }
 
 Workspace Network::make_workspace(std::size_t tokens) const {
   const EncoderConfig& config = model_->config;
-  const std::size_t rows = round_up(tokens, kRowUnit);
-  const std::size_t hidden = row_stride(config.hidden_size);
-  const std::size_t wide =
-      row_stride(std::max<std::size_t>(3 * std::size_t{config.hidden_size}, config.intermediate_size));
+  const std::size_t rows = round_up(tokens, kPanelRows);
   Workspace workspace;
-  workspace.rows = rows;
-  workspace.hidden = AlignedBuffer(rows * hidden);
-  workspace.wide = AlignedBuffer(rows * wide);
-  workspace.narrow = AlignedBuffer(rows * hidden);
-  workspace.addend = AlignedBuffer(rows * hidden);
-  workspace.attention = AlignedBuffer(attention_scratch(tokens, config.hidden_size / config.heads));
-  workspace.pooled = AlignedBuffer(rows * row_stride(widest_stage_));
-  workspace.staged = AlignedBuffer(dense_.empty() ? 0 : rows * row_stride(widest_stage_));
+  workspace.tokens = tokens;
+  workspace.hidden = AlignedBuffer(rows * row_stride(config.hidden_size));
+  workspace.narrow = RowBuffer(rows, config.hidden_size);
+  workspace.qkv = RowBuffer(rows, 3 * std::size_t{config.hidden_size});
+  workspace.context = RowBuffer(rows, config.hidden_size);
+  workspace.wide = RowBuffer(kPanelRows, config.intermediate_size);
+  for (const Layer& layer : layers_) {
+    for (const Number number : {layer.qkv.number, layer.intermediate.number}) {
+      if (number != Number::f32) workspace.narrow.allow(number);
+    }
+    workspace.qkv.allow(attention_number(layer));
+    for (const Number number : {layer.attention_output.number, before_narrowing(layer.attention_output.number)}) {
+      workspace.context.allow(number);
+    }
+    for (const Number number : {layer.output.number, before_narrowing(layer.output.number)}) {
+      workspace.wide.allow(number);
+    }
+  }
+  workspace.sums = AlignedBuffer(kPanelRows * row_stride(config.hidden_size));
+  workspace.pooled = AlignedBuffer(tokens * row_stride(widest_stage_));
+  workspace.staged = AlignedBuffer(dense_.empty() ? 0 : tokens * row_stride(widest_stage_));
   return workspace;
 }
 
-// ---- forward pass -----------------------------------------------------------------
+Scratch Network::make_scratch(std::size_t longest_sequence) const {
+  Scratch scratch;
+  scratch.sums = AlignedBuffer(kPanelRows * widest_chunk());
+  scratch.attention =
+      AlignedBuffer(attention_scratch(longest_sequence, model_->config.hidden_size / model_->config.heads));
+  return scratch;
+}
 
-void Network::embed(std::span<const Sequence> group, Workspace& workspace) const {
-  const std::size_t hidden = model_->config.hidden_size;
-  const std::size_t stride = row_stride(hidden);
-  const WeightView& words = model_->word_embeddings;
-  const std::size_t row_bytes = hidden * byte_size(words.type);
-  float* x = workspace.hidden.data();
-  for (const Sequence& sequence : group) {
-    for (std::size_t i = 0; i < sequence.tokens.size(); ++i) {
-      const auto id = static_cast<std::size_t>(sequence.tokens[i]);
-      widen(words.type, words.bytes.data() + id * row_bytes, {x + i * stride, hidden});
-    }
-    kernels_->residual_norm({x, stride, positions_.data(), hidden, token_type_.data(), embedding_norm_.gamma.data(),
-                             embedding_norm_.beta.data(), model_->config.layer_norm_eps, sequence.tokens.size(),
-                             hidden});
-    x += sequence.tokens.size() * stride;
+// ---- products -----------------------------------------------------------------------
+
+void Network::multiply(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, WorkShare strips, float* sums,
+                       std::size_t sums_stride) const {
+  const PhaseWatch watch(pass.scratch().times, Phase::products);
+  if (linear.onednn != nullptr) {
+    const auto done = linear.onednn->run({x.data, sums, rows}, pass.scratch().onednn);
+    if (!done) pass.workspace.failure = done.error();
+    return;
+  }
+  const std::size_t groups = groups_of(linear.number, linear.inner);
+  const std::byte* weights = linear.strips + strips.begin * groups * kStrip * 4;
+  kernels_->product[static_cast<std::size_t>(linear.number)](
+      {x.data, x.stride, weights, sums, sums_stride, rows, groups, (strips.end - strips.begin) * kStrip});
+}
+
+void Network::product_to_rows(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, Activation activation,
+                              const Rows& target) const {
+  // oneDNN's product is whole: one hand makes it.
+  const bool whole = linear.onednn != nullptr;
+  if (whole && pass.hand.member != 0) return;
+  const std::size_t strips = strips_of(linear.columns);
+  const WorkShare share = whole ? WorkShare{0, strips} : pass.hand.share(strips);
+  const std::size_t step = whole ? strips : kChunkStrips;
+  float* sums = pass.scratch().sums.data();
+  for (std::size_t strip = share.begin; strip < share.end; strip += step) {
+    const WorkShare chunk{strip, std::min(strip + step, share.end)};
+    const std::size_t column = chunk.begin * kStrip;
+    const std::size_t stride = row_stride((chunk.end - chunk.begin) * kStrip);
+    multiply(pass, linear, x, rows, chunk, sums, stride);
+    const PhaseWatch watch(pass.scratch().times, Phase::epilogues);
+    kernels_->finish({sums, stride, dequantizer(linear, x.scales, column), activation, target.number,
+                      target.at(0, column), target.stride, rows,
+                      std::min(chunk.end * kStrip, linear.columns) - column});
   }
 }
 
-void Network::attend(const Layer& layer, std::span<const Sequence> group, Workspace& workspace) const {
-  const EncoderConfig& config = model_->config;
-  const std::size_t qkv_stride = row_stride(3 * std::size_t{config.hidden_size});
-  const std::size_t stride = row_stride(config.hidden_size);
+void Network::product_to_sums(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows) const {
+  const std::size_t stride = row_stride(linear.columns);
+  const std::size_t strips = strips_of(linear.columns);
+  float* sums = pass.workspace.sums.data();
+  if (linear.onednn != nullptr) {
+    if (pass.hand.member == 0) multiply(pass, linear, x, rows, {0, strips}, sums, stride);
+    return;
+  }
+  const WorkShare share = pass.hand.share(strips);
+  if (share.begin < share.end) multiply(pass, linear, x, rows, share, sums + share.begin * kStrip, stride);
+}
+
+void Network::add_and_normalize(Pass& pass, const Linear& linear, const Rows& x, const PackedNorm& norm, Number next,
+                                Panel panel) const {
+  const PhaseWatch watch(pass.scratch().times, Phase::epilogues);
+  const std::size_t hidden = model_->config.hidden_size;
+  const std::size_t stride = row_stride(hidden);
+  const WorkShare share = pass.hand.share(panel.count);
+  const std::size_t row = panel.first + share.begin;
+  kernels_->norm({pass.workspace.hidden.data() + row * stride, stride,
+                  pass.workspace.sums.data() + share.begin * stride, stride,
+                  dequantizer(linear, x.scales + share.begin, 0), norm.gamma, norm.beta, model_->config.layer_norm_eps,
+                  next_input(pass.workspace, norm, next, row), share.end - share.begin, hidden});
+}
+
+/// A panel of `buffer` in the format wanted, made from its f32 rows where that is u8.
+Rows Network::narrowed(Pass& pass, RowBuffer& buffer, Number wanted, std::size_t width, Panel panel) const {
+  const Rows rows = buffer.rows(wanted).from(panel.first);
+  if (wanted != Number::u8) return rows;
+  {
+    const PhaseWatch watch(pass.scratch().times, Phase::epilogues);
+    const WorkShare share = pass.hand.share(panel.count);
+    const Rows from = buffer.rows(Number::f32).from(panel.first + share.begin);
+    const Rows to = rows.from(share.begin);
+    kernels_->narrow({reinterpret_cast<const float*>(from.data),
+                      from.stride,
+                      {wanted, to.data, to.stride, to.scales, nullptr, nullptr},
+                      share.end - share.begin,
+                      width});
+  }
+  pass.hand.meet();
+  return rows;
+}
+
+// ---- forward pass ---------------------------------------------------------------------
+
+void Network::embed(Pass& pass) const {
+  const PhaseWatch watch(pass.scratch().times, Phase::other);
+  const std::size_t hidden = model_->config.hidden_size;
+  const std::size_t stride = row_stride(hidden);
+  const std::size_t row_bytes = hidden * byte_size(packed_.word_type);
+  const PackedNorm& norm = packed_.embedding_norm;
+  const WorkShare share = pass.hand.share(pass.rows);
+  std::size_t first = 0;
+  for (const Sequence& sequence : pass.group) {
+    const std::size_t begin = std::max(share.begin, first);
+    const std::size_t end = std::min(share.end, first + sequence.tokens.size());
+    for (std::size_t row = begin; row < end; ++row) {
+      const auto id = static_cast<std::size_t>(sequence.tokens[row - first]);
+      widen(packed_.word_type, packed_.words + id * row_bytes, {pass.workspace.hidden.data() + row * stride, hidden});
+    }
+    if (begin < end) {
+      kernels_->norm({pass.workspace.hidden.data() + begin * stride, stride,
+                      packed_.positions + (begin - first) * hidden, hidden,
+                      Dequantizer{Number::f32, nullptr, nullptr, packed_.token_type, nullptr}, norm.gamma, norm.beta,
+                      model_->config.layer_norm_eps, next_input(pass.workspace, norm, input_number(0), begin),
+                      end - begin, hidden});
+    }
+    first += sequence.tokens.size();
+  }
+}
+
+void Network::attend(Pass& pass, const Layer& layer) const {
+  const PhaseWatch watch(pass.scratch().times, Phase::attention);
+  const std::size_t heads = model_->config.heads;
+  const Rows qkv = pass.workspace.qkv.rows(attention_number(layer));
+  const Rows context = pass.workspace.context.rows(before_narrowing(layer.attention_output.number));
   std::size_t row = 0;
-  for (const Sequence& sequence : group) {
-    kernels_->attention({workspace.wide.data() + row * qkv_stride, qkv_stride, layer.qkv.bias.data(),
-                         workspace.narrow.data() + row * stride, stride, sequence.tokens.size(), config.heads,
-                         config.hidden_size / config.heads, workspace.attention.data()});
+  std::size_t item = 0;
+  for (const Sequence& sequence : pass.group) {
+    for (std::size_t head = 0; head < heads; ++head, ++item) {
+      if (item % pass.hand.members() != pass.hand.member) continue;
+      kernels_->attention({qkv.number, qkv.at(row, 0), qkv.stride, context.number, context.at(row, 0), context.stride,
+                           sequence.tokens.size(), head, heads, model_->config.hidden_size / heads,
+                           pass.scratch().attention.data()});
+    }
     row += sequence.tokens.size();
   }
 }
 
-/// hidden = LayerNorm(hidden + addend + the product's bias)
-void Network::add_and_normalize(const Linear& linear, const Norm& norm, std::size_t rows, Workspace& workspace) const {
+/// A panel through everything behind attention.
+void Network::finish_panel(Pass& pass, std::size_t index, Panel panel) const {
+  const Layer& layer = layers_[index];
+  Workspace& workspace = pass.workspace;
+  const EncoderConfig& config = model_->config;
+  const Rows context = narrowed(pass, workspace.context, layer.attention_output.number, config.hidden_size, panel);
+  pass.observe(index, LinearKind::attention_output, context, panel.count, config.hidden_size);
+  product_to_sums(pass, layer.attention_output, context, panel.count);
+  pass.hand.meet();
+  add_and_normalize(pass, layer.attention_output, context, layer.attention_norm, layer.intermediate.number, panel);
+  pass.hand.meet();
+
+  const Rows x = stream_rows(workspace, layer.intermediate.number).from(panel.first);
+  pass.observe(index, LinearKind::intermediate, x, panel.count, config.hidden_size);
+  product_to_rows(pass, layer.intermediate, x, panel.count, config.activation,
+                  workspace.wide.rows(before_narrowing(layer.output.number)));
+  pass.hand.meet();
+  const Rows wide = narrowed(pass, workspace.wide, layer.output.number, config.intermediate_size, {0, panel.count});
+  pass.observe(index, LinearKind::output, wide, panel.count, config.intermediate_size);
+  product_to_sums(pass, layer.output, wide, panel.count);
+  pass.hand.meet();
+  add_and_normalize(pass, layer.output, wide, layer.output_norm, input_number(index + 1), panel);
+  pass.hand.meet();
+}
+
+void Network::run_layer(Pass& pass, std::size_t index) const {
+  const Layer& layer = layers_[index];
+  const Rows x = stream_rows(pass.workspace, layer.qkv.number);
+  const Rows qkv = pass.workspace.qkv.rows(attention_number(layer));
+  pass.observe(index, LinearKind::qkv, x, pass.rows, model_->config.hidden_size);
+  pass.each_panel([&](Panel panel) {
+    product_to_rows(pass, layer.qkv, x.from(panel.first), panel.count, Activation::identity, qkv.from(panel.first));
+  });
+  pass.hand.meet();
+  attend(pass, layer);
+  pass.hand.meet();
+  pass.each_panel([&](Panel panel) { finish_panel(pass, index, panel); });
+}
+
+// ---- pooling and what follows -----------------------------------------------------------
+
+void Network::pool_texts(Pass& pass) const {
   const std::size_t hidden = model_->config.hidden_size;
-  const std::size_t stride = row_stride(hidden);
-  kernels_->residual_norm({workspace.hidden.data(), stride, workspace.addend.data(), stride, linear.bias.data(),
-                           norm.gamma.data(), norm.beta.data(), model_->config.layer_norm_eps, rows, hidden});
+  const std::size_t stride = row_stride(pooled_width(model_->pooling, hidden));
+  std::size_t row = 0;
+  for (std::size_t text = 0; text < pass.group.size(); ++text) {
+    const TokenRows tokens{pass.workspace.hidden.data() + row * row_stride(hidden), row_stride(hidden),
+                           pass.group[text].tokens.size(), hidden};
+    pool(model_->pooling, tokens, pass.prompt_tokens, {pass.workspace.pooled.data() + text * stride, stride});
+    row += pass.group[text].tokens.size();
+  }
 }
 
-Result<void> Network::run_layer(const Layer& layer, std::span<const Sequence> group, std::size_t rows,
-                                Workspace& workspace) const {
-  const std::size_t intermediate = model_->config.intermediate_size;
-  float* hidden = workspace.hidden.data();
-  float* wide = workspace.wide.data();
-  float* addend = workspace.addend.data();
-  TIDEGATE_CHECK(layer.qkv.product->run({hidden, wide, rows}, workspace.product));
-  attend(layer, group, workspace);
-  TIDEGATE_CHECK(layer.attention_output.product->run({workspace.narrow.data(), addend, rows}, workspace.product));
-  add_and_normalize(layer.attention_output, layer.attention_norm, rows, workspace);
-  TIDEGATE_CHECK(layer.intermediate.product->run({hidden, wide, rows}, workspace.product));
-  kernels_->bias_activation(
-      {wide, row_stride(intermediate), layer.intermediate.bias.data(), model_->config.activation, rows, intermediate});
-  TIDEGATE_CHECK(layer.output.product->run({wide, addend, rows}, workspace.product));
-  add_and_normalize(layer.output, layer.output_norm, rows, workspace);
-  return {};
-}
-
-/// The stages after pooling, over rows of `pooled`.
-Result<void> Network::finish(std::size_t texts, Workspace& workspace) const {
+void Network::run_stages(Pass& pass) const {
+  Workspace& workspace = pass.workspace;
+  const std::size_t texts = pass.group.size();
   std::size_t width = pooled_width(model_->pooling, model_->config.hidden_size);
   std::size_t next_dense = 0;
   for (const auto& stage : model_->stages) {
@@ -179,32 +344,30 @@ Result<void> Network::finish(std::size_t texts, Workspace& workspace) const {
       }
       continue;
     }
-    const Dense& dense = dense_[next_dense++];
-    TIDEGATE_CHECK(
-        dense.linear.product->run({workspace.pooled.data(), workspace.staged.data(), texts}, workspace.product));
-    width = dense.linear.columns;
-    kernels_->bias_activation(
-        {workspace.staged.data(), row_stride(width), dense.linear.bias.data(), dense.activation, texts, width});
-    std::swap(workspace.pooled, workspace.staged);
+    const Linear& dense = dense_[next_dense++];
+    const std::size_t stride = row_stride(dense.columns);
+    kernels_->product[0]({workspace.pooled.data(), row_stride(width), dense.strips, workspace.staged.data(), stride,
+                          texts, groups_of(Number::f32, dense.inner), round_up(dense.columns, kStrip)});
+    width = dense.columns;
+    kernels_->finish({workspace.staged.data(), stride, dequantizer(dense, nullptr, 0),
+                      std::get<DenseStage>(stage).activation, Number::f32, workspace.pooled.data(), stride, texts,
+                      width});
   }
-  return {};
 }
 
-Result<void> Network::encode(std::span<const Sequence> group, std::size_t prompt_tokens, Workspace& workspace) const {
-  const std::size_t hidden = model_->config.hidden_size;
+void Network::encode(std::span<const Sequence> group, std::size_t prompt_tokens, Workspace& workspace,
+                     const Hand& hand) const {
   std::size_t rows = 0;
   for (const Sequence& sequence : group) rows += sequence.tokens.size();
-  embed(group, workspace);
-  for (const Layer& layer : layers_) TIDEGATE_CHECK(run_layer(layer, group, rows, workspace));
-  const std::size_t stride = row_stride(pooled_width(model_->pooling, hidden));
-  std::size_t row = 0;
-  for (std::size_t text = 0; text < group.size(); ++text) {
-    const TokenRows tokens{workspace.hidden.data() + row * row_stride(hidden), row_stride(hidden),
-                           group[text].tokens.size(), hidden};
-    pool(model_->pooling, tokens, prompt_tokens, {workspace.pooled.data() + text * stride, stride});
-    row += group[text].tokens.size();
-  }
-  return finish(group.size(), workspace);
+  Pass pass{group, prompt_tokens, rows, workspace, hand};
+  if (hand.member == 0) workspace.failure.reset();
+  embed(pass);
+  hand.meet();
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) run_layer(pass, layer);
+  if (hand.member != 0) return;
+  const PhaseWatch watch(hand.scratch->times, Phase::other);
+  pool_texts(pass);
+  run_stages(pass);
 }
 
 }  // namespace tidegate

@@ -1,13 +1,15 @@
-// Network: a model's weights ready to multiply, and the forward pass over one group
-// of sequences.
+// Network: the forward pass of a packed model over one group of sequences.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "runner/encoder/encoder_model.hpp"
-#include "runner/encoder/product.hpp"
+#include "base/team.hpp"
+#include "runner/encoder/kernels.hpp"
+#include "runner/encoder/linear_kind.hpp"
+#include "runner/encoder/packed_model.hpp"
+#include "runner/encoder/workspace.hpp"
 
 namespace tidegate {
 
@@ -17,75 +19,88 @@ struct Sequence {
   std::size_t item;  ///< place in the batch
 };
 
-/// Buffers of one thread, sized once for groups of up to `rows` tokens.
-struct Workspace {
-  std::size_t rows = 0;
-  AlignedBuffer hidden;     ///< [rows, hidden]: the residual stream
-  AlignedBuffer wide;       ///< [rows, max(3 hidden, intermediate)]
-  AlignedBuffer narrow;     ///< [rows, hidden]: context, then a product's output
-  AlignedBuffer addend;     ///< [rows, hidden]
-  AlignedBuffer attention;  ///< scratch of the attention kernel
-  AlignedBuffer pooled;     ///< [rows, widest stage]: one row a text
-  AlignedBuffer staged;     ///< as `pooled`: a dense stage's output
-  ProductScratch product;
+/// A thread that works on a group, alone or as a member of a team that does so in step.
+struct Hand {
+  Scratch* scratch;
+  Team* team = nullptr;  ///< null: alone
+  std::size_t member = 0;
+  ActivationObserver* observer = nullptr;  ///< for a hand that is alone, in an f32 network
+
+  [[nodiscard]] std::size_t members() const noexcept { return team == nullptr ? 1 : team->size(); }
+  [[nodiscard]] WorkShare share(std::size_t items) const noexcept { return Team::share_of(items, member, members()); }
+  void meet() const noexcept {
+    if (team != nullptr) team->meet();
+  }
 };
 
-/// Immutable after load and thread-safe; a thread brings its own workspace.
+/// Immutable after load and thread-safe; a group brings its workspace, a thread its
+/// scratch.
 class Network {
  public:
-  /// Widens and packs every matrix; the model must outlive the network, which reads
-  /// word embeddings in place. Errors: those of `method`.
-  [[nodiscard]] static Result<Network> create(const EncoderModel& model, const Kernels& kernels, ProductMethod& method);
+  /// `model` and what `packed` views must outlive the network. With `method` products
+  /// are oneDNN's, else the kernels'. Errors: those of `method`.
+  [[nodiscard]] static Result<Network> create(const EncoderModel& model, PackedModel packed, const Kernels& kernels,
+                                              OnednnMethod* method);
 
-  /// For groups of at most `tokens` tokens. Throws std::bad_alloc.
+  /// For groups of at most `tokens` tokens. Throw std::bad_alloc.
   [[nodiscard]] Workspace make_workspace(std::size_t tokens) const;
+  [[nodiscard]] Scratch make_scratch(std::size_t longest_sequence) const;
 
-  /// Embeds a group of at least one sequence, whose tokens are in the vocabulary.
-  /// `prompt_tokens` leading tokens of each text are left out of pooling. The
-  /// embeddings are rows of `workspace.pooled`, row_stride(dimension) apart.
-  [[nodiscard]] Result<void> encode(std::span<const Sequence> group, std::size_t prompt_tokens,
-                                    Workspace& workspace) const;
+  /// Embeds a group of at least one sequence, whose tokens are in the vocabulary; every
+  /// member of a team calls it alike. `prompt_tokens` leading tokens of each text are
+  /// left out of pooling. The embeddings are rows of `workspace.pooled`,
+  /// row_stride(dimension) apart, once all members have returned and unless
+  /// `workspace.failure` is set. Allocates nothing.
+  void encode(std::span<const Sequence> group, std::size_t prompt_tokens, Workspace& workspace, const Hand& hand) const;
 
  private:
-  struct Norm {
-    AlignedBuffer gamma;
-    AlignedBuffer beta;
-  };
-  struct Linear {
-    std::unique_ptr<Product> product;
-    AlignedBuffer bias;
-    std::size_t columns = 0;
+  struct Linear : PackedLinear {
+    std::unique_ptr<OnednnProduct> onednn;  // null: the kernels'
   };
   struct Layer {
     Linear qkv, attention_output, intermediate, output;
-    Norm attention_norm, output_norm;
+    PackedNorm attention_norm, output_norm;
   };
-  struct Dense {
-    Linear linear;
-    Activation activation;
+  /// Rows [first, first + count) of a group, few enough to stay in a cache.
+  struct Panel {
+    std::size_t first;
+    std::size_t count;
   };
+  struct Pass;
 
   Network(const EncoderModel& model, const Kernels& kernels) : model_(&model), kernels_(&kernels) {}
 
-  [[nodiscard]] static Result<Linear> pack(std::span<const LinearWeights* const> parts, ProductMethod& method);
-  [[nodiscard]] static Norm read_norm(const NormWeights& weights);
-  [[nodiscard]] Result<void> pack_layers(ProductMethod& method);
-  [[nodiscard]] Result<void> pack_stages(ProductMethod& method);
+  [[nodiscard]] static Result<Linear> bind(const PackedLinear& linear, OnednnMethod* method);
+  [[nodiscard]] std::size_t widest_chunk() const noexcept;
+  [[nodiscard]] Number input_number(std::size_t layer) const noexcept;
+  [[nodiscard]] Number attention_number(const Layer& layer) const noexcept;
+  [[nodiscard]] Rows stream_rows(Workspace& workspace, Number number) const noexcept;
+  [[nodiscard]] NextInput next_input(Workspace& workspace, const PackedNorm& norm, Number number,
+                                     std::size_t row) const noexcept;
 
-  void embed(std::span<const Sequence> group, Workspace& workspace) const;
-  [[nodiscard]] Result<void> run_layer(const Layer& layer, std::span<const Sequence> group, std::size_t rows,
-                                       Workspace& workspace) const;
-  void attend(const Layer& layer, std::span<const Sequence> group, Workspace& workspace) const;
-  void add_and_normalize(const Linear& linear, const Norm& norm, std::size_t rows, Workspace& workspace) const;
-  [[nodiscard]] Result<void> finish(std::size_t texts, Workspace& workspace) const;
+  void embed(Pass& pass) const;
+  void run_layer(Pass& pass, std::size_t index) const;
+  void attend(Pass& pass, const Layer& layer) const;
+  void finish_panel(Pass& pass, std::size_t index, Panel panel) const;
+  void multiply(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, WorkShare strips, float* sums,
+                std::size_t sums_stride) const;
+  /// target = activation(x * linear), this hand's share of the columns.
+  void product_to_rows(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, Activation activation,
+                       const Rows& target) const;
+  /// workspace.sums = x * linear, this hand's share of the columns.
+  void product_to_sums(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows) const;
+  /// hidden = LayerNorm(hidden + sums), this hand's share of the panel's rows.
+  void add_and_normalize(Pass& pass, const Linear& linear, const Rows& x, const PackedNorm& norm, Number next,
+                         Panel panel) const;
+  [[nodiscard]] Rows narrowed(Pass& pass, RowBuffer& buffer, Number wanted, std::size_t width, Panel panel) const;
+  void pool_texts(Pass& pass) const;
+  void run_stages(Pass& pass) const;
 
   const EncoderModel* model_;
   const Kernels* kernels_;
-  AlignedBuffer positions_;   // [max_tokens, hidden]
-  AlignedBuffer token_type_;  // row 0: every token of a single text has type 0
-  Norm embedding_norm_;
+  PackedModel packed_;
   std::vector<Layer> layers_;
-  std::vector<Dense> dense_;  // the dense stages, in order
+  std::vector<Linear> dense_;
   std::size_t widest_stage_ = 0;
 };
 

@@ -20,6 +20,8 @@ struct ModelConfig {
   ModelKind kind = ModelKind::encoder;
   std::string folder;  ///< encoder: sentence-transformers folder
   Precision precision = Precision::f32;
+  std::string isa;            ///< encoder: as TextEncoderOptions::isa
+  std::string pack_folder;    ///< encoder: as TextEncoderOptions::pack_folder
   std::string prompt;         ///< encoder: as TextEncoderOptions::prompt
   std::string file;           ///< torchscript: archive
   std::string sha256;         ///< torchscript: pinned digest of `file`

@@ -1,7 +1,9 @@
 // Modules: parts with heavy dependencies, opened only when asked for.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,7 +13,21 @@
 
 namespace tidegate {
 
-enum class Precision : std::uint8_t { f32 };
+/// Number format of the products. `automatic` takes the fastest on this machine whose
+/// embeddings of a probe set agree with f32's closely enough (docs/encoder.md).
+enum class Precision : std::uint8_t { f32, bf16, int8, automatic };
+
+/// "f32", "bf16", "int8", "auto"
+[[nodiscard]] constexpr std::string_view to_string(Precision precision) noexcept {
+  switch (precision) {
+    case Precision::f32: return "f32";
+    case Precision::bf16: return "bf16";
+    case Precision::int8: return "int8";
+    case Precision::automatic: return "auto";
+  }
+  return "unknown";
+}
+[[nodiscard]] std::optional<Precision> precision_of(std::string_view name) noexcept;
 
 struct TextEncoderOptions {
   std::string folder;  ///< sentence-transformers model folder
@@ -19,12 +35,45 @@ struct TextEncoderOptions {
   std::uint32_t threads = 1;  ///< cores one batch may use, 1..256
   std::string prompt;         ///< name of a prompt in the model's config; empty = its default
   std::string module_path;    ///< libtidegate_encoder.so; empty = beside the library, then the loader's path
+  /// Instruction set, "plain", "avx2", "avx512", "avx512_vnni" or "avx512_bf16"; empty =
+  /// the best this machine has. The bits of an embedding may differ between them.
+  std::string isa;
+  /// Texts like those to come, from which int8 learns how far activations reach; empty =
+  /// a built-in set. Read when the packed file is made.
+  std::vector<std::string> calibration_texts;
+  /// Folder of the packed bf16 and int8 weights; empty = the model folder. Where it cannot
+  /// be written the weights are packed anew at every load, and a note says so.
+  std::string pack_folder;
+  /// Called on the loading thread with the part done, 0 to 1, while packing takes long.
+  std::function<void(double done)> progress;
 };
 
 /// Loads the native text encoder (module `encoder`). Blocks while it reads and
-/// checks the folder. Errors: not_found (folder, module), corrupt_data (which
-/// file and tensor), unsupported (architecture, precision), version_mismatch.
+/// checks the folder; the first load of bf16, int8 or automatic takes seconds to pack
+/// the weights, judge them against f32 and store both for later loads.
+/// Errors: not_found (folder, module), corrupt_data (which file and tensor),
+/// unsupported (architecture, instruction set), version_mismatch; invalid_argument
+/// (threads, prompt, isa).
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> load_text_encoder(const TextEncoderOptions& options);
+
+/// Where a text encoder's time goes. Times are sums over its threads.
+struct EncoderProfile {
+  std::string precision;  ///< that was run: what `automatic` chose
+  std::string isa;
+  std::uint64_t texts = 0;
+  std::uint64_t tokens = 0;
+  Duration wall{};  ///< of the batches, tokenization included
+  Duration tokenize{}, products{}, attention{}, epilogues{}, other{};
+  double product_rate = 0;  ///< operations/s in products of one thread (a multiply-add is two)
+  double peak_f32 = 0;      ///< operations/s of one thread's product kernel on operands in its
+  double peak_bf16 = 0;     ///< level-1 cache, measured just before
+  double peak_int8 = 0;
+};
+
+/// Encodes `texts` in batches of `batch_size` (1..65536) and measures. Blocks; loads a
+/// runner of its own. Errors: as load_text_encoder; invalid_argument (a text, no texts).
+[[nodiscard]] Result<EncoderProfile> profile_text_encoder(const TextEncoderOptions& options,
+                                                          std::span<const std::string> texts, std::size_t batch_size);
 
 struct TorchScriptOptions {
   std::string file;           ///< TorchScript archive (.pt)

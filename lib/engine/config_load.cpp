@@ -7,8 +7,17 @@ namespace {
 
 Result<std::unique_ptr<ModelRunner>> load_runner(const ModelConfig& config) {
   switch (config.kind) {
-    case ModelKind::encoder:
-      return load_text_encoder({config.folder, config.precision, config.threads, config.prompt, config.module_path});
+    case ModelKind::encoder: {
+      TextEncoderOptions options;
+      options.folder = config.folder;
+      options.precision = config.precision;
+      options.threads = config.threads;
+      options.prompt = config.prompt;
+      options.module_path = config.module_path;
+      options.isa = config.isa;
+      options.pack_folder = config.pack_folder;
+      return load_text_encoder(options);
+    }
     case ModelKind::torchscript:
       return load_torchscript({config.file, config.sha256, config.threads, config.module_path});
     case ModelKind::synthetic: return make_synthetic_runner(config.synthetic);

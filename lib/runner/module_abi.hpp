@@ -22,6 +22,8 @@ struct ModuleTable {
   std::vector<std::pair<std::string, std::string>> (*facts)();
   // Entries a module does not offer are null.
   Result<std::unique_ptr<ModelRunner>> (*load_text_encoder)(const TextEncoderOptions& options);
+  Result<EncoderProfile> (*profile_text_encoder)(const TextEncoderOptions& options, std::span<const std::string> texts,
+                                                 std::size_t batch_size);
   Result<std::unique_ptr<TextTokenizer>> (*load_tokenizer)(const std::string& folder);
   Result<std::unique_ptr<ModelRunner>> (*load_torchscript)(const TorchScriptOptions& options);
 };

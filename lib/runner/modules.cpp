@@ -19,10 +19,24 @@ Error not_offered(const LoadedModule& module, std::string_view what) {
 
 }  // namespace
 
+std::optional<Precision> precision_of(std::string_view name) noexcept {
+  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8, Precision::automatic}) {
+    if (to_string(precision) == name) return precision;
+  }
+  return std::nullopt;
+}
+
 Result<std::unique_ptr<ModelRunner>> load_text_encoder(const TextEncoderOptions& options) {
   TIDEGATE_TRY(const LoadedModule module, load_module("encoder", options.module_path));
   if (module.table->load_text_encoder == nullptr) return not_offered(module, "text encoder");
   return module.table->load_text_encoder(options);
+}
+
+Result<EncoderProfile> profile_text_encoder(const TextEncoderOptions& options, std::span<const std::string> texts,
+                                            std::size_t batch_size) {
+  TIDEGATE_TRY(const LoadedModule module, load_module("encoder", options.module_path));
+  if (module.table->profile_text_encoder == nullptr) return not_offered(module, "text encoder");
+  return module.table->profile_text_encoder(options, texts, batch_size);
 }
 
 Result<std::unique_ptr<TextTokenizer>> load_tokenizer(const std::string& folder, const std::string& module_path) {

@@ -39,7 +39,8 @@ FAKE_EXPORT int fake_answer() { return answer; }
 static std::vector<std::pair<std::string, std::string> > fake_facts() { return {{"fake", "yes"}}; }
 
 FAKE_EXPORT const tidegate::ModuleTable* tidegate_module() {
-  static const tidegate::ModuleTable table = {TIDEGATE_BUILD_ID, FAKE_NAME, fake_facts, nullptr, nullptr, nullptr};
+  static const tidegate::ModuleTable table = {TIDEGATE_BUILD_ID, FAKE_NAME, fake_facts, nullptr,
+                                              nullptr,           nullptr,   nullptr};
   return &table;
 }
 

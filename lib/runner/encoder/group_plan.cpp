@@ -4,26 +4,26 @@
 
 namespace tidegate {
 
-std::vector<std::size_t> plan_groups(std::span<Sequence> sequences, std::size_t workers) {
-  std::stable_sort(sequences.begin(), sequences.end(),
-                   [](const Sequence& a, const Sequence& b) { return a.tokens.size() > b.tokens.size(); });
+void GroupPlan::plan(std::span<Sequence> sequences, std::size_t workers) {
+  std::sort(sequences.begin(), sequences.end(), [](const Sequence& a, const Sequence& b) {
+    return a.tokens.size() != b.tokens.size() ? a.tokens.size() > b.tokens.size() : a.item < b.item;
+  });
   std::size_t total = 0;
   for (const Sequence& sequence : sequences) total += sequence.tokens.size();
   // A whole number of rounds: with one group more than workers, all but one would wait for it.
   const std::size_t wanted = round_up(std::max<std::size_t>(1, (total + kGroupTokens - 1) / kGroupTokens), workers);
   const std::size_t target = std::max<std::size_t>(1, (total + wanted - 1) / wanted);
-  std::vector<std::size_t> begins;
+  begins_.clear();
   std::size_t tokens = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const std::size_t length = sequences[i].tokens.size();
-    if (begins.empty() || tokens >= target || tokens + length > kGroupTokens) {
-      begins.push_back(i);
+    if (begins_.empty() || tokens >= target || tokens + length > kGroupTokens) {
+      begins_.push_back(i);
       tokens = 0;
     }
     tokens += length;
   }
-  begins.push_back(sequences.size());
-  return begins;
+  begins_.push_back(sequences.size());
 }
 
 }  // namespace tidegate

@@ -53,8 +53,8 @@ struct FinishCall {
 
 /// Where the input of the next product goes.
 struct NextInput {
-  Number number;       ///< f32: nothing is written unless `target` is set
-  void* target;        ///< [rows, width]; null for f32 read in place
+  Number number;  ///< f32: nothing is written unless `target` is set
+  void* target;   ///< [rows, width]; null for f32 read in place
   std::size_t stride;
   RowScale* scales;    ///< [rows]; u8 only
   const float* gamma;  ///< [width]: the LayerNorm's, with the next product's smoothing folded in

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <latch>
 #include <new>
 
 #include "base/sha256.hpp"
@@ -15,6 +14,8 @@ namespace {
 /// Raised whenever a change of the code changes the bits of an embedding.
 constexpr std::uint64_t kArithmeticRevision = 1;
 constexpr std::uint32_t kMaxThreads = 256;
+/// See together().
+constexpr std::size_t kTogetherTokens = kPanelRows;
 
 Result<std::unique_ptr<ProductMethod>> make_method(ProductChoice choice, KernelSet kernels) {
   if (choice == ProductChoice::onednn) return make_onednn_method();
@@ -128,14 +129,6 @@ Result<PreparedInput> TextEncoderRunner::prepare(Input input) {
 
 // ---- run --------------------------------------------------------------------------
 
-/// What the threads of one run share.
-struct TextEncoderRunner::Turn {
-  std::span<BatchItem> batch;
-  std::span<const Sequence> sequences;
-  std::vector<std::size_t> begins;
-  std::atomic<std::size_t> next{0};  // relaxed: the value alone hands out groups; the latch orders the results
-};
-
 /// Lists the items that can be embedded; answers the others.
 void TextEncoderRunner::collect(std::span<BatchItem> batch) {
   sequences_.clear();
@@ -161,61 +154,75 @@ void TextEncoderRunner::collect(std::span<BatchItem> batch) {
   }
 }
 
-void TextEncoderRunner::encode_group(Turn& turn, std::size_t group, Workspace& workspace) const {
-  const std::size_t begin = turn.begins[group];
-  const auto sequences = turn.sequences.subspan(begin, turn.begins[group + 1] - begin);
-  const Result<void> done = network_->encode(sequences, prompt_tokens_, workspace);
+/// Whether the team works in step on all sequences at once rather than each member on
+/// groups of its own: where there are too few sequences for every member, or so few
+/// tokens that reading the weights, which members then share, costs more than waiting
+/// for one another.
+bool TextEncoderRunner::together() const {
+  if (team_->size() == 1) return false;
+  if (sequences_.size() < team_->size()) return true;
+  std::size_t tokens = 0;
+  for (const Sequence& sequence : sequences_) tokens += sequence.tokens.size();
+  return tokens <= kTogetherTokens;
+}
+
+void TextEncoderRunner::answer(std::span<BatchItem> batch, std::span<const Sequence> group,
+                               const Workspace& workspace) const {
   const std::size_t stride = row_stride(model_->dimension);
-  for (std::size_t text = 0; text < sequences.size(); ++text) {
-    auto& output = turn.batch[sequences[text].item].output;
-    if (!done) {
-      output = done.error();
+  for (std::size_t text = 0; text < group.size(); ++text) {
+    auto& output = batch[group[text].item].output;
+    if (workspace.failure) {
+      output = *workspace.failure;
       continue;
     }
-    output = std::vector<Tensor>{
-        Tensor::vector_of({workspace.pooled.data() + text * stride, std::size_t{model_->dimension}})};
+    try {
+      output = std::vector<Tensor>{
+          Tensor::vector_of({workspace.pooled.data() + text * stride, std::size_t{model_->dimension}})};
+    } catch (const std::bad_alloc&) {
+      output = Error(ErrorCode::out_of_memory, "no memory for an embedding");
+    }
   }
 }
 
-void TextEncoderRunner::work(Turn& turn, Workspace& workspace) const {
-  const std::size_t groups = turn.begins.size() - 1;
-  for (;;) {
-    const std::size_t group = turn.next.fetch_add(1, std::memory_order_relaxed);
-    if (group >= groups) return;
-    try {
-      if (workspace.rows == 0) {
-        workspace = network_->make_workspace(std::max<std::size_t>(kGroupTokens, model_->max_tokens));
-      }
-      encode_group(turn, group, workspace);
-    } catch (const std::bad_alloc&) {
-      for (std::size_t i = turn.begins[group]; i < turn.begins[group + 1]; ++i) {
-        turn.batch[turn.sequences[i].item].output = Error(ErrorCode::out_of_memory, "no memory for an embedding");
-      }
-    }
+void TextEncoderRunner::run_together(std::span<BatchItem> batch) {
+  groups_.plan(sequences_, 1);
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    const WorkShare share = groups_.group(i);
+    const auto group = std::span<const Sequence>(sequences_).subspan(share.begin, share.end - share.begin);
+    auto job = [&](std::size_t member) {
+      network_->encode(group, prompt_tokens_, workspaces_[0], {&scratches_[member], team_.get(), member});
+    };
+    team_->run(job);
+    answer(batch, group, workspaces_[0]);
   }
+}
+
+void TextEncoderRunner::run_apart(std::span<BatchItem> batch) {
+  groups_.plan(sequences_, team_->size());
+  std::atomic<std::size_t> next{0};  // relaxed: the value alone hands out groups; the team orders the results
+  const std::span<const Sequence> sequences = sequences_;
+  const GroupPlan& groups = groups_;
+  auto job = [&](std::size_t member) {
+    Workspace& workspace = workspaces_[member];
+    for (;;) {
+      const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
+      if (index >= groups.size()) return;
+      const WorkShare share = groups.group(index);
+      const auto group = sequences.subspan(share.begin, share.end - share.begin);
+      network_->encode(group, prompt_tokens_, workspace, {&scratches_[member]});
+      answer(batch, group, workspace);
+    }
+  };
+  if (groups_.size() == 1) return job(0);
+  team_->run(job);
 }
 
 void TextEncoderRunner::run(std::span<BatchItem> batch) {
   MutexLock lock(mutex_);
   collect(batch);
   if (sequences_.empty()) return;
-  Turn turn{batch, sequences_, plan_groups(sequences_, workspaces_.size())};
-  const std::size_t helpers = std::min(workspaces_.size(), turn.begins.size() - 1) - 1;
-  std::latch finished(static_cast<std::ptrdiff_t>(helpers));
-  for (std::size_t i = 0; i < helpers; ++i) {
-    try {
-      team_->post([this, &turn, &finished, i] {
-        work(turn, workspaces_[i + 1]);
-        finished.count_down();
-      });
-    } catch (const std::bad_alloc&) {
-      // Those already posted use this frame, so it must not be left: fewer hands do the work.
-      finished.count_down(static_cast<std::ptrdiff_t>(helpers - i));
-      break;
-    }
-  }
-  work(turn, workspaces_[0]);
-  finished.wait();
+  if (together()) return run_together(batch);
+  run_apart(batch);
 }
 
 }  // namespace tidegate

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/mutex.hpp"
-#include "base/thread_pool.hpp"
+#include "base/team.hpp"
 #include "runner/encoder/group_plan.hpp"
 #include "runner/encoder/network.hpp"
 #include "runner/encoder/tokenizer.hpp"
@@ -45,8 +45,6 @@ class TextEncoderRunner final : public ModelRunner {
   void run(std::span<BatchItem> batch) override;
 
  private:
-  struct Turn;
-
   TextEncoderRunner(std::unique_ptr<EncoderModel> model, Tokenizer tokenizer)
       : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
 
@@ -54,9 +52,12 @@ class TextEncoderRunner final : public ModelRunner {
   [[nodiscard]] Result<void> load(const TextEncoderOptions& options, const EncoderTuning& tuning);
   void describe(const ProductMethod& method, KernelSet kernels);
 
+  void make_buffers(std::uint32_t threads);
   void collect(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
-  void work(Turn& turn, Workspace& workspace) const;
-  void encode_group(Turn& turn, std::size_t group, Workspace& workspace) const;
+  [[nodiscard]] bool together() const TIDEGATE_REQUIRES(mutex_);
+  void run_together(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
+  void run_apart(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
+  void answer(std::span<BatchItem> batch, std::span<const Sequence> group, const Workspace& workspace) const;
 
   std::unique_ptr<const EncoderModel> model_;  // the network points into it
   Tokenizer tokenizer_;
@@ -65,10 +66,13 @@ class TextEncoderRunner final : public ModelRunner {
   std::optional<Network> network_;
   ModelInfo info_;
 
-  Mutex mutex_;  // held for a whole run; nothing but the pool's own lock is taken under it
+  Mutex mutex_;  // held for a whole run; nothing else is taken under it
   std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
-  std::vector<Workspace> workspaces_;  // one per thread of the team, made at its first group; kept
-  std::unique_ptr<ThreadPool> team_;   // threads - 1; null for one thread
+  GroupPlan groups_ TIDEGATE_GUARDED_BY(mutex_);
+  // One per member of the team, touched by it alone during a run.
+  std::vector<Workspace> workspaces_;
+  std::vector<Scratch> scratches_;
+  std::unique_ptr<Team> team_;
 };
 
 }  // namespace tidegate

@@ -5,7 +5,7 @@
 
 extern "C" __attribute__((visibility("default"))) const tidegate::ModuleTable* tidegate_module() {
   static const tidegate::ModuleTable table = {
-      tidegate::build_id(), "torch", tidegate::torch_facts, nullptr, nullptr, tidegate::TorchRunner::create,
+      tidegate::build_id(), "torch", tidegate::torch_facts, nullptr, nullptr, nullptr, tidegate::TorchRunner::create,
   };
   return &table;
 }

@@ -17,11 +17,6 @@ constexpr std::uint32_t kMaxThreads = 256;
 /// See together().
 constexpr std::size_t kTogetherTokens = kPanelRows;
 
-Result<std::unique_ptr<ProductMethod>> make_method(ProductChoice choice, KernelSet kernels) {
-  if (choice == ProductChoice::onednn) return make_onednn_method();
-  return make_strip_method(kernels_of(kernels));
-}
-
 std::string known_prompts(const EncoderModel& model) {
   if (model.prompts.empty()) return "it has none";
   std::string names = "it has";
@@ -31,17 +26,26 @@ std::string known_prompts(const EncoderModel& model) {
 
 }  // namespace
 
-Result<KernelSet> choose_kernels(const EncoderTuning& tuning) {
+Result<KernelSet> choose_kernels(std::string_view isa) {
   const CpuFeatures features = cpu_features();
-  const KernelSet set = tuning.kernels.value_or(best_kernel_set(features));
-  if (supports(features, set)) return set;
+  if (isa.empty()) return best_kernel_set(features);
+  const std::optional<KernelSet> set = kernel_set_of(isa);
+  if (!set) {
+    std::string names;
+    for (const KernelSet known : kKernelSets) names.append(names.empty() ? "" : ", ").append(to_string(known));
+    return Error(ErrorCode::invalid_argument,
+                 "there is no instruction set '" + std::string(isa) + "' (isa); there are " + names);
+  }
+  if (supports(features, *set)) return *set;
   return Error(ErrorCode::unsupported,
-               "this processor cannot run the kernel set '" + std::string(to_string(set)) + "'");
+               "this processor lacks the instruction set '" + std::string(isa) + "' (isa); leave it empty for the best");
 }
 
-ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels) {
-  // Where oneDNN has no blocked f32 kernels the strips are faster and round no rows up.
-  return tuning.products.value_or(kernels == KernelSet::avx2 ? ProductChoice::strips : ProductChoice::onednn);
+ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels, Number number) {
+  if (tuning.products) return *tuning.products;
+  const CpuFeatures features = cpu_features();
+  const bool tiles = number == Number::u8 ? features.amx_int8 : number == Number::bf16 && features.amx_bf16;
+  return tiles && kernels == best_kernel_set(features) ? ProductChoice::onednn : ProductChoice::kernels;
 }
 
 // ---- load -------------------------------------------------------------------------
@@ -53,9 +57,6 @@ Result<std::unique_ptr<TextEncoderRunner>> TextEncoderRunner::create(const TextE
         .with_numbers(options.threads, kMaxThreads);
   }
   if (options.folder.empty()) return Error(ErrorCode::invalid_argument, "the model folder has no name");
-  if (options.precision != Precision::f32) {
-    return Error(ErrorCode::unsupported, "the text encoder computes in f32 only");
-  }
   TIDEGATE_TRY(EncoderModel loaded, load_encoder_model(options.folder));
   auto model = std::make_unique<EncoderModel>(std::move(loaded));
   TIDEGATE_TRY(Tokenizer tokenizer, Tokenizer::load(model->tokenizer_folder, model->max_tokens));

@@ -16,17 +16,20 @@
 
 namespace tidegate {
 
-enum class ProductChoice : std::uint8_t { strips, onednn };
+enum class ProductChoice : std::uint8_t { kernels, onednn };
 
 /// For tests and benchmarks: what is otherwise chosen by the machine.
 struct EncoderTuning {
-  std::optional<KernelSet> kernels;       ///< unsupported on this processor: an error
-  std::optional<ProductChoice> products;  ///< empty: strips on AVX2, else oneDNN
+  std::optional<ProductChoice> products;
 };
 
-/// The kernel set and products used for `tuning` on this machine. Errors: unsupported.
-[[nodiscard]] Result<KernelSet> choose_kernels(const EncoderTuning& tuning);
-[[nodiscard]] ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels);
+/// The kernel set of TextEncoderOptions::isa. Errors: invalid_argument (no such set),
+/// unsupported (this processor lacks it).
+[[nodiscard]] Result<KernelSet> choose_kernels(std::string_view isa);
+
+/// oneDNN multiplies bf16 and u8 where the processor has tiles for them, which the
+/// kernels do not use.
+[[nodiscard]] ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels, Number number);
 
 class TextEncoderRunner final : public ModelRunner {
  public:

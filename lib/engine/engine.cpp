@@ -7,6 +7,7 @@
 
 #include "base/try.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/guarded_call.hpp"
 #include "engine/options_check.hpp"
 
 namespace tidegate {
@@ -162,9 +163,14 @@ Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> rep
 }
 
 Result<RequestId> Engine::infer(Request request, Callback on_done) {
-  TIDEGATE_TRY(const Impl::Found model, impl_->find(request.model));
-  TIDEGATE_TRY(const std::uint64_t handle, model.pipeline->infer(std::move(request), std::move(on_done)));
-  return RequestId{model.index << WaiterTable::kHandleBits | handle};
+  try {
+    TIDEGATE_TRY(const Impl::Found model, impl_->find(request.model));
+    TIDEGATE_TRY(const std::uint64_t handle, model.pipeline->infer(std::move(request), std::move(on_done)));
+    return RequestId{model.index << WaiterTable::kHandleBits | handle};
+  } catch (...) {
+    // Nothing was accepted: the pipeline lets nothing pass from then on.
+    return thrown_on_the_way();
+  }
 }
 
 std::future<Result<Response>> Engine::infer_future(Request request) {
@@ -177,9 +183,13 @@ std::future<Result<Response>> Engine::infer_future(Request request) {
 }
 
 std::optional<Response> Engine::try_cached(const Request& request) {
-  const auto model = impl_->find(request.model);
-  if (!model) return std::nullopt;
-  return model->pipeline->try_cached(request.input);
+  try {
+    const auto model = impl_->find(request.model);
+    if (!model) return std::nullopt;
+    return model->pipeline->try_cached(request.input);
+  } catch (...) {
+    return std::nullopt;  // without memory for the answer it is not here
+  }
 }
 
 bool Engine::cancel(RequestId id) {

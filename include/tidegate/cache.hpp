@@ -69,10 +69,11 @@ struct MemoryCacheOptions {
 
 struct CacheOptions {
   MemoryCacheOptions memory{};
-  Duration time_to_live = std::chrono::hours(1);  ///< of a computed answer; > 0
+  Duration time_to_live = std::chrono::hours(1);  ///< of a computed answer; 1 ms to 3650 days
   /// Further tiers, nearest first; asked one after the other on a memory miss.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
-  /// Longest a request waits for all further tiers together before it is computed.
+  /// Longest a request waits for all further tiers together before it is computed;
+  /// a minute at most.
   Duration lookup_budget = std::chrono::milliseconds(5);
 };
 

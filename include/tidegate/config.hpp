@@ -57,7 +57,9 @@ struct EngineConfig {
 /// keys of kind `host`.
 [[nodiscard]] Result<ModelConfig> parse_host_model_config(std::string_view name, std::string_view json);
 
-/// The effective values, defaults included, as a JSON object parse_config accepts.
+/// The effective values, defaults included, as a JSON object; times are cut to the
+/// unit of their key. parse_config accepts it while every value is one the schema
+/// allows. A model of kind `host` never is: the program must supply it again.
 [[nodiscard]] std::string dump_config(const EngineConfig& config);
 
 /// Every key: {"runtime": [...], "model": [...]}, each with key, type, unit,

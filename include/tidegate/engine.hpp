@@ -25,7 +25,8 @@ struct EngineOptions {
   std::shared_ptr<Executor> workers{};
   /// Time and alarms; empty = make_steady_clock().
   std::shared_ptr<Clock> clock{};
-  /// How long the destructor lets accepted requests finish before it fails them.
+  /// How long the destructor lets accepted requests finish before it fails them; a
+  /// day at most.
   Duration drain_timeout = std::chrono::seconds(5);
 };
 

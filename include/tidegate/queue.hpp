@@ -13,7 +13,8 @@ struct BatchingOptions {
   std::uint32_t max_batch_size = 32;       ///< items, >= 1
   std::uint64_t max_batch_tokens = 16384;  ///< >= 1; an item larger than this is refused (too_large)
   /// How long a free replica may wait for company, counted from the arrival of
-  /// the oldest item and never re-armed. 0 = never wait (the right choice on CPUs).
+  /// the oldest item and never re-armed; a minute at most. 0 = never wait (the right
+  /// choice on CPUs).
   Duration max_queue_delay{0};
 };
 

@@ -2,30 +2,24 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
-#include <ratio>
 #include <type_traits>
+
+#include "engine/option_limits.hpp"
 
 namespace tidegate::config {
 namespace {
 
-constexpr std::int64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
-constexpr std::int64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMaxText = 4096;
-constexpr std::int64_t kDayInMs = 24LL * 3600 * 1000;
-constexpr std::int64_t kMinuteInUs = 60LL * 1000 * 1000;
+constexpr limits::TimeRange<limits::Micro> kSyntheticCost{limits::Micro(0), std::chrono::minutes(1)};
 constexpr std::uint32_t kAnyKind = ~0U;
 constexpr std::uint32_t kEncoder = bit(ModelKind::encoder);
 constexpr std::uint32_t kTorch = bit(ModelKind::torchscript);
 constexpr std::uint32_t kSynthetic = bit(ModelKind::synthetic);
 constexpr std::uint32_t kHost = bit(ModelKind::host);
 
-struct Range {
-  std::int64_t minimum;
-  std::int64_t maximum;
-};
+using limits::Range;
 
-/// `Access` maps a Target to the member; the unit "us" or "ms" is that of durations.
+/// `Access` maps a Target to the member.
 template <class Target, auto Access>
 constexpr Field<Target> integer(std::string_view key, std::string_view unit, Range range, std::string_view text,
                                 std::uint32_t kinds = kAnyKind) {
@@ -45,15 +39,15 @@ constexpr Field<Target> integer(std::string_view key, std::string_view unit, Ran
           }};
 }
 
-template <class Target, class Unit, auto Access>
-constexpr Field<Target> duration(std::string_view key, Range range, std::string_view text,
+/// The key counts in the unit of its range.
+template <class Target, auto Access, class Ticks>
+constexpr Field<Target> duration(std::string_view key, limits::TimeRange<Ticks> range, std::string_view text,
                                  std::uint32_t kinds = kAnyKind) {
-  using Ticks = std::chrono::duration<std::int64_t, Unit>;
   return {key,
           ValueType::integer,
-          std::is_same_v<Unit, std::micro> ? "us" : "ms",
-          range.minimum,
-          range.maximum,
+          std::is_same_v<Ticks, limits::Micro> ? "us" : "ms",
+          range.minimum.count(),
+          range.maximum.count(),
           {},
           kinds,
           "1.0",
@@ -90,105 +84,73 @@ void set_precision(ModelConfig& model, const Value&) { model.precision = Precisi
 using E = EngineConfig;
 using M = ModelConfig;
 
-constexpr std::array kEngineFields{integer < E, [](auto& c) -> auto& {return c.engine.cache.memory.capacity_bytes;
-}  // namespace
-> ("cache.memory.capacity_bytes", "bytes", {0, kMaxInt64}, "hard budget of the memory cache; 0 switches it off"),
-    integer < E, [](auto& c) -> auto& {
-  return c.engine.cache.memory.shards;
-}
-> ("cache.memory.shards", "", {1, 256}, "parts of the memory cache with a lock each; a power of two"), duration < E,
-    std::milli, [](auto& c) -> auto& {
-  return c.engine.cache.time_to_live;
-}
-> ("cache.time_to_live_ms", {1, 3650 * kDayInMs}, "life of a computed answer in the caches"), duration < E, std::micro,
-    [](auto& c) -> auto& {
-  return c.engine.cache.lookup_budget;
-}
-> ("cache.lookup_budget_us", {0, kMinuteInUs}, "longest wait for all tiers behind the memory cache"), duration < E,
-    std::milli, [](auto& c) -> auto& {
-  return c.engine.drain_timeout;
-}
-> ("drain_timeout_ms", {0, kDayInMs}, "how long a runtime that is dropped lets accepted requests finish"),
-};  // namespace tidegate::config
+// One row per key; the formatter takes the lambdas' brackets for comparisons.
+// clang-format off
+constexpr std::array kEngineFields{
+    integer<E, [](auto& c) -> auto& { return c.engine.cache.memory.capacity_bytes; }>(
+        "cache.memory.capacity_bytes", "bytes", limits::kCacheCapacityBytes,
+        "hard budget of the memory cache; 0 switches it off"),
+    integer<E, [](auto& c) -> auto& { return c.engine.cache.memory.shards; }>(
+        "cache.memory.shards", "", limits::kCacheShards,
+        "parts of the memory cache with a lock each; a power of two"),
+    duration<E, [](auto& c) -> auto& { return c.engine.cache.time_to_live; }>(
+        "cache.time_to_live_ms", limits::kTimeToLive, "life of a computed answer in the caches"),
+    duration<E, [](auto& c) -> auto& { return c.engine.cache.lookup_budget; }>(
+        "cache.lookup_budget_us", limits::kLookupBudget, "longest wait for all tiers behind the memory cache"),
+    duration<E, [](auto& c) -> auto& { return c.engine.drain_timeout; }>(
+        "drain_timeout_ms", limits::kDrainTimeout,
+        "how long a runtime that is dropped lets accepted requests finish"),
+};
 
-constexpr std::array kModelFields{text < [](auto& m) -> auto& {return m.name;
-}
-> ("name", {1, 256}, "name requests select the model by", kAnyKind),
-    Field<M>{"kind", ValueType::string,     "",       1,       16, "encoder|torchscript|synthetic", kAnyKind,
-             "1.0",  "what runs the model", get_kind, set_kind},
-    text < [](auto& m) -> auto& {
-  return m.folder;
-}
-> ("folder", {1, kMaxText}, "sentence-transformers model folder", kEncoder),
-    Field<M>{"precision",   ValueType::string, "", 1, 16, "f32", kEncoder, "1.0", "number format of the computation",
-             get_precision, set_precision},
-    text < [](auto& m) -> auto& {
-  return m.prompt;
-}
-> ("prompt", {0, kMaxText}, "name of a prompt in the model's files; empty = its default", kEncoder), text < [
-](auto& m) -> auto& {
-  return m.file;
-}
-> ("file", {1, kMaxText}, "TorchScript archive", kTorch), text < [](auto& m) -> auto& { return m.sha256; }
-> ("sha256", {64, 64}, "SHA-256 the archive must have, in hex: the archive is code", kTorch), text < [
-](auto& m) -> auto& {
-  return m.module_path;
-}
-> ("module_path", {0, kMaxText}, "file of the runner's module; empty = beside the library, then the loader's path",
-   kEncoder | kTorch),
-    text < [](auto& m) -> auto& {
-  return m.fingerprint;
-}
-> ("fingerprint", {0, kMaxText}, "names model and version; empty = answers are never cached", kHost), integer < M,
-    [](auto& m) -> auto& {
-  return m.threads;
-}
-> ("threads", "cores", {1, 256}, "cores one batch may use", kEncoder | kTorch), integer < M, [](auto& m) -> auto& {
-  return m.replicas;
-}
-> ("replicas", "", {1, 256}, "copies that run side by side", kEncoder | kTorch | kSynthetic), integer < M,
-    [](auto& m) -> auto& {
-  return m.replica.concurrency;
-}
-> ("replica.concurrency", "batches", {1, 1024}, "batches one replica runs at a time"), integer < M,
-    [](auto& m) -> auto& {
-  return m.options.batching.max_batch_size;
-}
-> ("batching.max_batch_size", "items", {1, kMaxInt32}, "most items of a batch"), integer < M, [](auto& m) -> auto& {
-  return m.options.batching.max_batch_tokens;
-}
-> ("batching.max_batch_tokens", "tokens", {1, kMaxInt64}, "most tokens of a batch; a larger item is refused"),
-    duration < M, std::micro, [](auto& m) -> auto& {
-  return m.options.batching.max_queue_delay;
-}
-> ("batching.max_queue_delay_us", {0, kMinuteInUs}, "how long a free replica may wait for company"), integer < M,
-    [](auto& m) -> auto& {
-  return m.options.admission.max_queued_items;
-}
-> ("admission.max_queued_items", "items", {1, kMaxInt32}, "most requests waiting"), integer < M, [](auto& m) -> auto& {
-  return m.options.admission.max_queued_tokens;
-}
-> ("admission.max_queued_tokens", "tokens", {1, kMaxInt64}, "most tokens waiting"), integer < M, [](auto& m) -> auto& {
-  return m.options.admission.max_queued_bytes;
-}
-> ("admission.max_queued_bytes", "bytes", {1, kMaxInt64}, "most input bytes waiting"), duration < M, std::micro,
-    [](auto& m) -> auto& {
-  return m.synthetic.base;
-}
-> ("synthetic.base_us", {0, kMinuteInUs}, "time a batch takes", kSynthetic), duration < M, std::micro,
-    [](auto& m) -> auto& {
-  return m.synthetic.per_item;
-}
-> ("synthetic.per_item_us", {0, kMinuteInUs}, "time each item adds", kSynthetic), duration < M, std::micro,
-    [](auto& m) -> auto& {
-  return m.synthetic.per_token;
-}
-> ("synthetic.per_token_us", {0, kMinuteInUs}, "time each token adds", kSynthetic), integer < M, [](auto& m) -> auto& {
-  return m.synthetic.dimension;
-}
-> ("synthetic.dimension", "numbers", {1, 65536}, "length of the answered vector", kSynthetic),
-}
-;
+constexpr std::array kModelFields{
+    text<[](auto& m) -> auto& { return m.name; }>(
+        "name", {1, 256}, "name requests select the model by", kAnyKind),
+    Field<M>{"kind", ValueType::string, "", 1, 16, "encoder|torchscript|synthetic", kAnyKind, "1.0",
+             "what runs the model", get_kind, set_kind},
+    text<[](auto& m) -> auto& { return m.folder; }>(
+        "folder", {1, kMaxText}, "sentence-transformers model folder", kEncoder),
+    Field<M>{"precision", ValueType::string, "", 1, 16, "f32", kEncoder, "1.0",
+             "number format of the computation", get_precision, set_precision},
+    text<[](auto& m) -> auto& { return m.prompt; }>(
+        "prompt", {0, kMaxText}, "name of a prompt in the model's files; empty = its default", kEncoder),
+    text<[](auto& m) -> auto& { return m.file; }>(
+        "file", {1, kMaxText}, "TorchScript archive", kTorch),
+    text<[](auto& m) -> auto& { return m.sha256; }>(
+        "sha256", {64, 64}, "SHA-256 the archive must have, in hex: the archive is code", kTorch),
+    text<[](auto& m) -> auto& { return m.module_path; }>(
+        "module_path", {0, kMaxText},
+        "file of the runner's module; empty = beside the library, then the loader's path", kEncoder | kTorch),
+    text<[](auto& m) -> auto& { return m.fingerprint; }>(
+        "fingerprint", {0, kMaxText}, "names model and version; empty = answers are never cached", kHost),
+    integer<M, [](auto& m) -> auto& { return m.threads; }>(
+        "threads", "cores", {1, 256}, "cores one batch may use", kEncoder | kTorch),
+    integer<M, [](auto& m) -> auto& { return m.replicas; }>(
+        "replicas", "", {1, 256}, "copies that run side by side", kEncoder | kTorch | kSynthetic),
+    integer<M, [](auto& m) -> auto& { return m.replica.concurrency; }>(
+        "replica.concurrency", "batches", limits::kConcurrency, "batches one replica runs at a time"),
+    integer<M, [](auto& m) -> auto& { return m.options.batching.max_batch_size; }>(
+        "batching.max_batch_size", "items", limits::kBatchSize, "most items of a batch"),
+    integer<M, [](auto& m) -> auto& { return m.options.batching.max_batch_tokens; }>(
+        "batching.max_batch_tokens", "tokens", limits::kBatchTokens,
+        "most tokens of a batch; a larger item is refused"),
+    duration<M, [](auto& m) -> auto& { return m.options.batching.max_queue_delay; }>(
+        "batching.max_queue_delay_us", limits::kQueueDelay, "how long a free replica may wait for company"),
+    integer<M, [](auto& m) -> auto& { return m.options.admission.max_queued_items; }>(
+        "admission.max_queued_items", "items", limits::kQueuedItems, "most requests waiting"),
+    integer<M, [](auto& m) -> auto& { return m.options.admission.max_queued_tokens; }>(
+        "admission.max_queued_tokens", "tokens", limits::kQueuedTokens, "most tokens waiting"),
+    integer<M, [](auto& m) -> auto& { return m.options.admission.max_queued_bytes; }>(
+        "admission.max_queued_bytes", "bytes", limits::kQueuedBytes, "most input bytes waiting"),
+    duration<M, [](auto& m) -> auto& { return m.synthetic.base; }>(
+        "synthetic.base_us", kSyntheticCost, "time a batch takes", kSynthetic),
+    duration<M, [](auto& m) -> auto& { return m.synthetic.per_item; }>(
+        "synthetic.per_item_us", kSyntheticCost, "time each item adds", kSynthetic),
+    duration<M, [](auto& m) -> auto& { return m.synthetic.per_token; }>(
+        "synthetic.per_token_us", kSyntheticCost, "time each token adds", kSynthetic),
+    integer<M, [](auto& m) -> auto& { return m.synthetic.dimension; }>(
+        "synthetic.dimension", "numbers", {1, 65536}, "length of the answered vector", kSynthetic),
+};
+// clang-format on
 
 }  // namespace
 

@@ -4,61 +4,62 @@
 
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "base/try.hpp"
+#include "engine/option_limits.hpp"
 
 namespace tidegate {
 namespace {
 
 template <class T>
-Result<void> in_range(const char* option, T value, T least, T most) {
-  if (value >= least && value <= most) return {};
-  return Error(ErrorCode::invalid_argument, fmt::format("{} is {}; it must be {} to {}", option, value, least, most));
+Result<void> in_range(const char* option, T value, limits::Range range) {
+  if (std::cmp_greater_equal(value, range.minimum) && std::cmp_less_equal(value, range.maximum)) return {};
+  return Error(ErrorCode::invalid_argument,
+               fmt::format("{} is {}; it must be {} to {}", option, value, range.minimum, range.maximum));
 }
 
-Result<void> not_negative(const char* option, Duration value) {
-  if (value >= Duration::zero()) return {};
-  return Error(ErrorCode::invalid_argument, fmt::format("{} is {} ns; it must not be negative", option, value.count()));
+template <class Unit>
+Result<void> in_range(const char* option, Duration value, limits::TimeRange<Unit> range) {
+  if (value >= range.minimum && value <= range.maximum) return {};
+  const auto ns = [](Duration time) { return time.count(); };
+  return Error(ErrorCode::invalid_argument, fmt::format("{} is {} ns; it must be {} to {} ns", option, value.count(),
+                                                        ns(range.minimum), ns(range.maximum)));
 }
-
-constexpr std::uint64_t kMostBytes = 1ULL << 50;
-constexpr std::uint64_t kMostTokens = 1ULL << 50;
 
 }  // namespace
 
 Result<void> check_options(const EngineOptions& options) {
   const CacheOptions& cache = options.cache;
-  TIDEGATE_CHECK(in_range<std::uint64_t>("cache.memory.capacity_bytes", cache.memory.capacity_bytes, 0, kMostBytes));
-  TIDEGATE_CHECK(in_range<std::uint32_t>("cache.memory.shards", cache.memory.shards, 1, 256));
+  TIDEGATE_CHECK(in_range("cache.memory.capacity_bytes", cache.memory.capacity_bytes, limits::kCacheCapacityBytes));
+  TIDEGATE_CHECK(in_range("cache.memory.shards", cache.memory.shards, limits::kCacheShards));
   if (!std::has_single_bit(cache.memory.shards)) {
     return Error(ErrorCode::invalid_argument,
                  fmt::format("cache.memory.shards is {}; it must be a power of two", cache.memory.shards));
   }
-  if (cache.time_to_live <= Duration::zero()) {
-    return Error(ErrorCode::invalid_argument, "cache.time_to_live must be above zero");
-  }
-  TIDEGATE_CHECK(not_negative("cache.lookup_budget", cache.lookup_budget));
+  TIDEGATE_CHECK(in_range("cache.time_to_live", cache.time_to_live, limits::kTimeToLive));
+  TIDEGATE_CHECK(in_range("cache.lookup_budget", cache.lookup_budget, limits::kLookupBudget));
   for (std::size_t i = 0; i < cache.tiers.size(); ++i) {
     if (cache.tiers[i] == nullptr) {
       return Error(ErrorCode::invalid_argument, fmt::format("cache.tiers[{}] is empty", i));
     }
   }
-  return not_negative("drain_timeout", options.drain_timeout);
+  return in_range("drain_timeout", options.drain_timeout, limits::kDrainTimeout);
 }
 
 Result<void> check_options(const ModelOptions& options) {
   const BatchingOptions& batching = options.batching;
-  TIDEGATE_CHECK(in_range<std::uint32_t>("batching.max_batch_size", batching.max_batch_size, 1, 1U << 20));
-  TIDEGATE_CHECK(in_range<std::uint64_t>("batching.max_batch_tokens", batching.max_batch_tokens, 1, kMostTokens));
-  TIDEGATE_CHECK(not_negative("batching.max_queue_delay", batching.max_queue_delay));
+  TIDEGATE_CHECK(in_range("batching.max_batch_size", batching.max_batch_size, limits::kBatchSize));
+  TIDEGATE_CHECK(in_range("batching.max_batch_tokens", batching.max_batch_tokens, limits::kBatchTokens));
+  TIDEGATE_CHECK(in_range("batching.max_queue_delay", batching.max_queue_delay, limits::kQueueDelay));
   const AdmissionOptions& admission = options.admission;
-  TIDEGATE_CHECK(in_range<std::uint32_t>("admission.max_queued_items", admission.max_queued_items, 1, 1U << 22));
-  TIDEGATE_CHECK(in_range<std::uint64_t>("admission.max_queued_tokens", admission.max_queued_tokens, 1, kMostTokens));
-  return in_range<std::uint64_t>("admission.max_queued_bytes", admission.max_queued_bytes, 1, kMostBytes);
+  TIDEGATE_CHECK(in_range("admission.max_queued_items", admission.max_queued_items, limits::kQueuedItems));
+  TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));
+  return in_range("admission.max_queued_bytes", admission.max_queued_bytes, limits::kQueuedBytes);
 }
 
 Result<void> check_options(const ReplicaOptions& options) {
-  TIDEGATE_CHECK(in_range<std::uint32_t>("replica.concurrency", options.concurrency, 1, 1024));
+  TIDEGATE_CHECK(in_range("replica.concurrency", options.concurrency, limits::kConcurrency));
   if (std::isfinite(options.weight) && options.weight > 0) return {};
   return Error(ErrorCode::invalid_argument,
                fmt::format("replica.weight is {}; it must be above zero and finite", options.weight));

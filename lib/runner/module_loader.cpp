@@ -10,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/mutex.hpp"
 #include "base/try.hpp"
 #include "build_facts.hpp"
 #include "tidegate/version.hpp"
@@ -18,6 +19,12 @@ namespace tidegate {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Held from dlopen until the table has been read. The loader orders these steps
+/// between threads by a lock of its own, which neither its readers of link_map (we) nor
+/// race detectors can see. Of the process, not of an object, because so is the loader's
+/// state. A module's static constructors run under it: they must not load modules.
+constinit Mutex loader_mutex;
 
 struct Remedy {
   std::string_view module;
@@ -106,13 +113,14 @@ std::string loader_reason() {
   return reason == nullptr ? "the loader gave no reason" : reason;
 }
 
-std::string path_of(void* handle, const std::string& fallback) {
+std::string path_of(void* handle, const std::string& fallback) TIDEGATE_REQUIRES(loader_mutex) {
   link_map* map = nullptr;
   if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr || map->l_name == nullptr) return fallback;
   return map->l_name[0] == '\0' ? fallback : map->l_name;
 }
 
-Result<LoadedModule> check_table(void* handle, std::string_view name, std::string path) {
+Result<LoadedModule> check_table(void* handle, std::string_view name, std::string path)
+    TIDEGATE_REQUIRES(loader_mutex) {
   auto entry = reinterpret_cast<ModuleEntry>(::dlsym(handle, kModuleSymbol));
   if (entry == nullptr) return corrupt(path, fmt::format("it exports no '{}'", kModuleSymbol));
   const ModuleTable* table = entry();
@@ -132,6 +140,7 @@ Result<LoadedModule> check_table(void* handle, std::string_view name, std::strin
 
 Result<LoadedModule> open_file(std::string_view name, const std::string& path) {
   TIDEGATE_CHECK(check_is_elf(path));
+  MutexLock lock(loader_mutex);
   void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) return open_error(name, path, loader_reason());
   return check_table(handle, name, path_of(handle, path));
@@ -139,6 +148,7 @@ Result<LoadedModule> open_file(std::string_view name, const std::string& path) {
 
 Result<LoadedModule> open_on_loader_path(std::string_view name, const std::string& file,
                                          const std::vector<fs::path>& tried) {
+  MutexLock lock(loader_mutex);
   void* handle = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle != nullptr) return check_table(handle, name, path_of(handle, file));
   const std::string reason = loader_reason();

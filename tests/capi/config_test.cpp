@@ -157,6 +157,16 @@ TEST_CASE("config: a dump is accepted and dumps to itself") {
   CHECK(again->models[2].synthetic.base == std::chrono::microseconds(10));
 }
 
+TEST_CASE("config: a dump names the models of the program, which parsing does not accept") {
+  EngineConfig config;
+  const auto host = tidegate::parse_host_model_config("h", R"({"fingerprint": "v1"})");
+  REQUIRE(host);
+  config.models.push_back(*host);
+  const std::string dump = dump_config(config);
+  CHECK(nlohmann::json::parse(dump)["models"][0]["kind"] == "host");
+  CHECK(error_of(dump) == "key 'models[0].kind' must be one of encoder|torchscript|synthetic, not 'host'");
+}
+
 TEST_CASE("config: the schema lists every key, and its defaults and bounds are true") {
   const auto schema = nlohmann::json::parse(tidegate::config_schema_json());
   REQUIRE(schema["runtime"].size() == tidegate::config::engine_fields().size());

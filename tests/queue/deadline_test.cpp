@@ -4,20 +4,10 @@
 #include <limits>
 
 #include "queue/deadline_heap.hpp"
-#include "queue/scheduler_driver.hpp"
+#include "queue/slots_setup.hpp"
 
 using namespace tidegate;
 using namespace tidegate::test;
-
-namespace {
-
-Setup with_slots(std::uint32_t slots) {
-  Setup setup;
-  setup.slots = slots;
-  return setup;
-}
-
-}  // namespace
 
 TEST_CASE("queue: a deadline that has passed at submit ends the request by command, and it never runs") {
   SchedulerDriver driver(with_slots(1));

@@ -3,20 +3,10 @@
 
 #include <utility>
 
-#include "queue/scheduler_driver.hpp"
+#include "queue/slots_setup.hpp"
 
 using namespace tidegate;
 using namespace tidegate::test;
-
-namespace {
-
-Setup with_slots(std::uint32_t slots) {
-  Setup setup;
-  setup.slots = slots;
-  return setup;
-}
-
-}  // namespace
 
 TEST_CASE("queue: cancel works while queued and while running, once, and never after the end") {
   SchedulerDriver driver(with_slots(1));

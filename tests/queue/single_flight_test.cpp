@@ -3,20 +3,10 @@
 
 #include <doctest/doctest.h>
 
-#include "queue/scheduler_driver.hpp"
+#include "queue/slots_setup.hpp"
 
 using namespace tidegate;
 using namespace tidegate::test;
-
-namespace {
-
-Setup with_slots(std::uint32_t slots) {
-  Setup setup;
-  setup.slots = slots;
-  return setup;
-}
-
-}  // namespace
 
 TEST_CASE("queue: equal requests join a queued or a running flight and all get its answer") {
   SchedulerDriver driver(with_slots(0));

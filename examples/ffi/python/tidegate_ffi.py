@@ -191,7 +191,7 @@ async def run(arguments):
         texts = sys.stdin.read().splitlines()
     texts = texts or ["The cat sat on the mat.", "A feline rested on the rug.", "42"]
     failed = 0
-    async with Tidegate(arguments.model, arguments.library) as gate:
+    async with Tidegate(arguments.model, arguments.shared_object) as gate:
         for text, answer in zip(texts, await gate.embed(texts)):
             if isinstance(answer, BaseException):
                 failed += 1
@@ -203,7 +203,8 @@ async def run(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description="Embeds texts through Tidegate's C ABI.")
-    parser.add_argument("--library", default="libtidegate.so.1", help="the shared library (default: the loader's path)")
+    parser.add_argument("--library", dest="shared_object", default="libtidegate.so.1", metavar="FILE",
+                        help="the shared library (default: the loader's path)")
     parser.add_argument("--model", help="sentence-transformers folder (default: a synthetic model)")
     parser.add_argument("texts", nargs="*", metavar="TEXT")
     try:

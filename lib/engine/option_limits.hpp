@@ -1,0 +1,44 @@
+// The ranges of options. What the schema of the configuration publishes and what
+// options_check accepts are the same constants, so they cannot differ.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace tidegate::limits {
+
+/// Both ends are allowed.
+struct Range {
+  std::int64_t minimum;
+  std::int64_t maximum;
+};
+
+/// The same for times; `Unit` is that of the configuration key.
+template <class Unit>
+struct TimeRange {
+  Unit minimum;
+  Unit maximum;
+};
+
+using Micro = std::chrono::duration<std::int64_t, std::micro>;
+using Milli = std::chrono::duration<std::int64_t, std::milli>;
+
+// Far above what a machine holds, far below where sums of them overflow.
+inline constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;
+inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 50;
+
+inline constexpr Range kCacheCapacityBytes{0, kMostBytes};
+inline constexpr Range kCacheShards{1, 256};
+inline constexpr TimeRange<Milli> kTimeToLive{Milli(1), std::chrono::hours(24 * 3650)};
+inline constexpr TimeRange<Micro> kLookupBudget{Micro(0), std::chrono::minutes(1)};
+inline constexpr TimeRange<Milli> kDrainTimeout{Milli(0), std::chrono::hours(24)};
+
+inline constexpr Range kConcurrency{1, 1024};
+inline constexpr Range kBatchSize{1, 1 << 20};
+inline constexpr Range kBatchTokens{1, kMostTokens};
+inline constexpr TimeRange<Micro> kQueueDelay{Micro(0), std::chrono::minutes(1)};
+inline constexpr Range kQueuedItems{1, 1 << 22};
+inline constexpr Range kQueuedTokens{1, kMostTokens};
+inline constexpr Range kQueuedBytes{1, kMostBytes};
+
+}  // namespace tidegate::limits

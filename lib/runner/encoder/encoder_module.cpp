@@ -38,7 +38,6 @@ std::vector<std::pair<std::string, std::string>> facts() {
   list.emplace_back("onednn", onednn_version());
   const KernelSet kernels = best_kernel_set(cpu_features());
   list.emplace_back("kernels", to_string(kernels));
-  list.emplace_back("products", choose_products({}, kernels) == ProductChoice::strips ? "strips" : "onednn");
   if (std::string reason = why_not_faster(cpu_features()); !reason.empty()) {
     list.emplace_back("not used", std::move(reason));
   }

@@ -1,26 +1,19 @@
 #include "runner/encoder/text_encoder.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <new>
 
 #include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "base/utf8.hpp"
+#include "runner/encoder/model_packer.hpp"
 
 namespace tidegate {
 namespace {
 
 /// Raised whenever a change of the code changes the bits of an embedding.
-constexpr std::uint64_t kArithmeticRevision = 1;
+constexpr std::uint64_t kArithmeticRevision = 2;
 constexpr std::uint32_t kMaxThreads = 256;
-/// See together().
-constexpr std::size_t kTogetherTokens = kPanelRows;
-
-Result<std::unique_ptr<ProductMethod>> make_method(ProductChoice choice, KernelSet kernels) {
-  if (choice == ProductChoice::onednn) return make_onednn_method();
-  return make_strip_method(kernels_of(kernels));
-}
 
 std::string known_prompts(const EncoderModel& model) {
   if (model.prompts.empty()) return "it has none";
@@ -31,17 +24,19 @@ std::string known_prompts(const EncoderModel& model) {
 
 }  // namespace
 
-Result<KernelSet> choose_kernels(const EncoderTuning& tuning) {
+Result<KernelSet> choose_kernels(std::string_view isa) {
   const CpuFeatures features = cpu_features();
-  const KernelSet set = tuning.kernels.value_or(best_kernel_set(features));
-  if (supports(features, set)) return set;
-  return Error(ErrorCode::unsupported,
-               "this processor cannot run the kernel set '" + std::string(to_string(set)) + "'");
-}
-
-ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels) {
-  // Where oneDNN has no blocked f32 kernels the strips are faster and round no rows up.
-  return tuning.products.value_or(kernels == KernelSet::avx2 ? ProductChoice::strips : ProductChoice::onednn);
+  if (isa.empty()) return best_kernel_set(features);
+  const std::optional<KernelSet> set = kernel_set_of(isa);
+  if (!set) {
+    std::string names;
+    for (const KernelSet known : kKernelSets) names.append(names.empty() ? "" : ", ").append(to_string(known));
+    return Error(ErrorCode::invalid_argument,
+                 "there is no instruction set '" + std::string(isa) + "' (isa); there are " + names);
+  }
+  if (supports(features, *set)) return *set;
+  return Error(ErrorCode::unsupported, "this processor lacks the instruction set '" + std::string(isa) +
+                                           "' (isa); leave it empty for the best");
 }
 
 // ---- load -------------------------------------------------------------------------
@@ -53,9 +48,6 @@ Result<std::unique_ptr<TextEncoderRunner>> TextEncoderRunner::create(const TextE
         .with_numbers(options.threads, kMaxThreads);
   }
   if (options.folder.empty()) return Error(ErrorCode::invalid_argument, "the model folder has no name");
-  if (options.precision != Precision::f32) {
-    return Error(ErrorCode::unsupported, "the text encoder computes in f32 only");
-  }
   TIDEGATE_TRY(EncoderModel loaded, load_encoder_model(options.folder));
   auto model = std::make_unique<EncoderModel>(std::move(loaded));
   TIDEGATE_TRY(Tokenizer tokenizer, Tokenizer::load(model->tokenizer_folder, model->max_tokens));
@@ -86,26 +78,31 @@ Result<void> TextEncoderRunner::choose_prompt(const std::string& name) {
 }
 
 Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const EncoderTuning& tuning) {
-  TIDEGATE_TRY(const KernelSet kernels, choose_kernels(tuning));
-  TIDEGATE_TRY(const std::unique_ptr<ProductMethod> method, make_method(choose_products(tuning, kernels), kernels));
-  TIDEGATE_TRY(network_, Network::create(*model_, kernels_of(kernels), *method));
-  describe(*method, kernels);
-  workspaces_.resize(options.threads);
-  if (options.threads > 1) team_ = std::make_unique<ThreadPool>("tidegate-encode", options.threads - 1);
+  TIDEGATE_TRY(const KernelSet kernels, choose_kernels(options.isa));
+  team_ = std::make_unique<Team>("tidegate-encode", options.threads);
+  const Number number = options.precision == Precision::f32    ? Number::f32
+                        : options.precision == Precision::bf16 ? Number::bf16
+                                                               : Number::u8;
+  TIDEGATE_TRY(PackedImage packed, pack_model(*model_, uniform_plan(model_->layers.size(), number)));
+  auto bytes = std::make_shared<AlignedArray<std::byte>>(std::move(packed.bytes));
+  NetworkImage image{packed.plan, {bytes, bytes->data()}};
+  TIDEGATE_TRY(encoder_,
+               SequenceEncoder::create(*model_, std::move(image), kernels_of(kernels), tuning.products, *team_));
+  describe(std::string(to_string(options.precision)));
   return {};
 }
 
-void TextEncoderRunner::describe(const ProductMethod& method, KernelSet kernels) {
+void TextEncoderRunner::describe(const std::string& precision) {
   info_.kind = "encoder";
   info_.max_tokens = model_->max_tokens;
   Sha256 digest;
-  digest.update(std::as_bytes(std::span(model_->content_digest))).update_field("f32");
-  digest.update_u64(kArithmeticRevision).update_field(to_string(kernels)).update_field(method.description());
+  digest.update(std::as_bytes(std::span(model_->content_digest))).update_field(precision);
+  digest.update_u64(kArithmeticRevision).update_field(encoder_->description());
   digest.update_u64(model_->max_tokens).update_field(prompt_);
   info_.fingerprint = digest.finish();
-  info_.notes.push_back("kernels: " + std::string(to_string(kernels)));
+  info_.notes.push_back("precision: " + precision);
+  info_.notes.push_back(encoder_->description());
   if (const std::string reason = why_not_faster(cpu_features()); !reason.empty()) info_.notes.push_back(reason);
-  info_.notes.push_back("products: " + method.description());
   info_.notes.push_back("dimension: " + std::to_string(model_->dimension));
 }
 
@@ -154,75 +151,27 @@ void TextEncoderRunner::collect(std::span<BatchItem> batch) {
   }
 }
 
-/// Whether the team works in step on all sequences at once rather than each member on
-/// groups of its own: where there are too few sequences for every member, or so few
-/// tokens that reading the weights, which members then share, costs more than waiting
-/// for one another.
-bool TextEncoderRunner::together() const {
-  if (team_->size() == 1) return false;
-  if (sequences_.size() < team_->size()) return true;
-  std::size_t tokens = 0;
-  for (const Sequence& sequence : sequences_) tokens += sequence.tokens.size();
-  return tokens <= kTogetherTokens;
-}
-
-void TextEncoderRunner::answer(std::span<BatchItem> batch, std::span<const Sequence> group,
-                               const Workspace& workspace) const {
-  const std::size_t stride = row_stride(model_->dimension);
-  for (std::size_t text = 0; text < group.size(); ++text) {
-    auto& output = batch[group[text].item].output;
-    if (workspace.failure) {
-      output = *workspace.failure;
-      continue;
-    }
-    try {
-      output = std::vector<Tensor>{
-          Tensor::vector_of({workspace.pooled.data() + text * stride, std::size_t{model_->dimension}})};
-    } catch (const std::bad_alloc&) {
-      output = Error(ErrorCode::out_of_memory, "no memory for an embedding");
-    }
-  }
-}
-
-void TextEncoderRunner::run_together(std::span<BatchItem> batch) {
-  groups_.plan(sequences_, 1);
-  for (std::size_t i = 0; i < groups_.size(); ++i) {
-    const WorkShare share = groups_.group(i);
-    const auto group = std::span<const Sequence>(sequences_).subspan(share.begin, share.end - share.begin);
-    auto job = [&](std::size_t member) {
-      network_->encode(group, prompt_tokens_, workspaces_[0], {&scratches_[member], team_.get(), member});
-    };
-    team_->run(job);
-    answer(batch, group, workspaces_[0]);
-  }
-}
-
-void TextEncoderRunner::run_apart(std::span<BatchItem> batch) {
-  groups_.plan(sequences_, team_->size());
-  std::atomic<std::size_t> next{0};  // relaxed: the value alone hands out groups; the team orders the results
-  const std::span<const Sequence> sequences = sequences_;
-  const GroupPlan& groups = groups_;
-  auto job = [&](std::size_t member) {
-    Workspace& workspace = workspaces_[member];
-    for (;;) {
-      const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
-      if (index >= groups.size()) return;
-      const WorkShare share = groups.group(index);
-      const auto group = sequences.subspan(share.begin, share.end - share.begin);
-      network_->encode(group, prompt_tokens_, workspace, {&scratches_[member]});
-      answer(batch, group, workspace);
-    }
-  };
-  if (groups_.size() == 1) return job(0);
-  team_->run(job);
-}
-
 void TextEncoderRunner::run(std::span<BatchItem> batch) {
+  /// Puts embeddings into the items of a batch.
+  class Answers final : public EmbeddingSink {
+   public:
+    explicit Answers(std::span<BatchItem> batch) : batch_(batch) {}
+    void take(std::size_t item, std::span<const float> values) noexcept override {
+      try {
+        batch_[item].output = std::vector<Tensor>{Tensor::vector_of(values)};
+      } catch (const std::bad_alloc&) {
+        fail(item, Error(ErrorCode::out_of_memory, "no memory for an embedding"));
+      }
+    }
+    void fail(std::size_t item, const Error& error) noexcept override { batch_[item].output = error; }
+
+   private:
+    std::span<BatchItem> batch_;
+  };
   MutexLock lock(mutex_);
   collect(batch);
-  if (sequences_.empty()) return;
-  if (together()) return run_together(batch);
-  run_apart(batch);
+  Answers answers(batch);
+  encoder_->run(sequences_, prompt_tokens_, answers);
 }
 
 }  // namespace tidegate

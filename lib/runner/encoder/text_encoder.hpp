@@ -8,25 +8,20 @@
 #include <vector>
 
 #include "base/mutex.hpp"
-#include "base/team.hpp"
-#include "runner/encoder/group_plan.hpp"
-#include "runner/encoder/network.hpp"
+#include "runner/encoder/sequence_encoder.hpp"
 #include "runner/encoder/tokenizer.hpp"
 #include "tidegate/modules.hpp"
 
 namespace tidegate {
 
-enum class ProductChoice : std::uint8_t { strips, onednn };
-
 /// For tests and benchmarks: what is otherwise chosen by the machine.
 struct EncoderTuning {
-  std::optional<KernelSet> kernels;       ///< unsupported on this processor: an error
-  std::optional<ProductChoice> products;  ///< empty: strips on AVX2, else oneDNN
+  std::optional<ProductChoice> products;
 };
 
-/// The kernel set and products used for `tuning` on this machine. Errors: unsupported.
-[[nodiscard]] Result<KernelSet> choose_kernels(const EncoderTuning& tuning);
-[[nodiscard]] ProductChoice choose_products(const EncoderTuning& tuning, KernelSet kernels);
+/// The kernel set of TextEncoderOptions::isa. Errors: invalid_argument (no such set),
+/// unsupported (this processor lacks it).
+[[nodiscard]] Result<KernelSet> choose_kernels(std::string_view isa);
 
 class TextEncoderRunner final : public ModelRunner {
  public:
@@ -50,29 +45,20 @@ class TextEncoderRunner final : public ModelRunner {
 
   [[nodiscard]] Result<void> choose_prompt(const std::string& name);
   [[nodiscard]] Result<void> load(const TextEncoderOptions& options, const EncoderTuning& tuning);
-  void describe(const ProductMethod& method, KernelSet kernels);
-
-  void make_buffers(std::uint32_t threads);
+  void describe(const std::string& precision);
   void collect(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] bool together() const TIDEGATE_REQUIRES(mutex_);
-  void run_together(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
-  void run_apart(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
-  void answer(std::span<BatchItem> batch, std::span<const Sequence> group, const Workspace& workspace) const;
 
-  std::unique_ptr<const EncoderModel> model_;  // the network points into it
+  std::unique_ptr<const EncoderModel> model_;  // the encoder points into it
   Tokenizer tokenizer_;
   std::string prompt_;
   std::size_t prompt_tokens_ = 0;  // [CLS] and the prompt's own; 0 without a prompt
-  std::optional<Network> network_;
   ModelInfo info_;
 
-  Mutex mutex_;  // held for a whole run; nothing else is taken under it
-  std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
-  GroupPlan groups_ TIDEGATE_GUARDED_BY(mutex_);
-  // One per member of the team, touched by it alone during a run.
-  std::vector<Workspace> workspaces_;
-  std::vector<Scratch> scratches_;
   std::unique_ptr<Team> team_;
+
+  Mutex mutex_;  // held for a whole run; nothing else is taken under it
+  std::unique_ptr<SequenceEncoder> encoder_ TIDEGATE_PT_GUARDED_BY(mutex_);
+  std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tidegate

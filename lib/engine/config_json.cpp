@@ -104,12 +104,15 @@ std::string kinds_text(std::uint32_t kinds) {
 }
 
 bool is_one_of(std::string_view values, std::string_view value) {
-  while (!values.empty()) {
-    const std::size_t bar = values.find('|');
-    if (values.substr(0, bar) == value) return true;
-    values.remove_prefix(bar == std::string_view::npos ? values.size() : bar + 1);
-  }
-  return false;
+  const auto list = config::split_values(values);
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+Error wrong_choice(std::string_view values, const std::string& key, std::string_view value) {
+  std::string choices = "one of " + std::string(values);
+  if (values.starts_with('|')) choices = "empty or one of " + std::string(values.substr(1));
+  return invalid("key '" + key + "' must be " + choices + ", not '" + shown(value) + "'; the nearest is '" +
+                 std::string(config::nearest_value(values, value.substr(0, kMaxKeyShown))) + "'");
 }
 
 template <class Target>
@@ -131,9 +134,7 @@ template <class Target>
 Result<Value> read_string(const Field<Target>& field, const std::string& key, const Json& json) {
   if (!json.is_string()) return invalid("key '" + key + "' must be a string, not " + shown_value(json));
   auto value = json.get<std::string>();
-  if (!field.values.empty() && !is_one_of(field.values, value)) {
-    return invalid("key '" + key + "' must be one of " + std::string(field.values) + ", not '" + shown(value) + "'");
-  }
+  if (!field.values.empty() && !is_one_of(field.values, value)) return wrong_choice(field.values, key, value);
   const auto length = static_cast<std::int64_t>(value.size());
   if (length < field.minimum || length > field.maximum) {
     return invalid("key '" + key + "' must have " + std::to_string(field.minimum) + " to " +
@@ -265,11 +266,7 @@ Json describe(std::span<const Field<Target>> fields) {
     }
     if (!field.values.empty()) {
       Json values = Json::array();
-      for (std::string_view rest = field.values; !rest.empty();) {
-        const std::size_t bar = rest.find('|');
-        values.push_back(rest.substr(0, bar));
-        rest.remove_prefix(bar == std::string_view::npos ? rest.size() : bar + 1);
-      }
+      for (const std::string_view value : config::split_values(field.values)) values.push_back(value);
       row["values"] = std::move(values);
     }
     if (field.kinds != ~0U) row["kinds"] = kinds_text(field.kinds);

@@ -111,8 +111,9 @@ bool is_one_of(std::string_view values, std::string_view value) {
 Error wrong_choice(std::string_view values, const std::string& key, std::string_view value) {
   std::string choices = "one of " + std::string(values);
   if (values.starts_with('|')) choices = "empty or one of " + std::string(values.substr(1));
-  return invalid("key '" + key + "' must be " + choices + ", not '" + shown(value) + "'; the nearest is '" +
-                 std::string(config::nearest_value(values, value.substr(0, kMaxKeyShown))) + "'");
+  const std::string nearest(config::nearest_value(values, value.substr(0, kMaxKeyShown)));
+  return invalid("key '" + key + "' must be " + choices + ", not '" + shown(value) + "'" +
+                 (nearest.empty() ? "" : "; the nearest is '" + nearest + "'"));
 }
 
 template <class Target>

@@ -207,8 +207,9 @@ std::string_view nearest_value(std::string_view values, std::string_view value) 
   std::string_view nearest;
   std::size_t best = std::string_view::npos;
   for (const std::string_view candidate : split_values(values)) {
-    if (candidate.empty()) continue;
-    if (const std::size_t edits = edit_distance(value, candidate); edits < best) {
+    const std::size_t edits = edit_distance(value, candidate);
+    const bool alike = 3 * edits < 2 * std::max(value.size(), candidate.size());
+    if (!candidate.empty() && alike && edits < best) {
       best = edits;
       nearest = candidate;
     }

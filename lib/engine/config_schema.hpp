@@ -44,7 +44,8 @@ struct Field {
 /// The parts of Field::values.
 [[nodiscard]] std::vector<std::string_view> split_values(std::string_view values);
 
-/// The one of `values` (as Field::values) that takes the fewest edits from `value`; never "".
+/// The one of `values` (as Field::values) that takes the fewest edits from `value`; "" where
+/// that would keep a third of it or less.
 [[nodiscard]] std::string_view nearest_value(std::string_view values, std::string_view value);
 
 /// Number of edits (insert, delete, replace, swap of neighbours) between two texts.

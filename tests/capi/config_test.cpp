@@ -108,7 +108,10 @@ TEST_CASE("config: the error of an unknown name names the nearest one") {
   CHECK(holds(model_error_of(with(R"("precision": "float32")")), "not 'float32'; the nearest is 'f32'"));
   CHECK(holds(model_error_of(with(R"("precision": "bfloat16")")), "the nearest is 'bf16'"));
   CHECK(holds(model_error_of(with(R"("precision": "automatic")")), "the nearest is 'auto'"));
-  CHECK(holds(model_error_of(with(R"("precision": "")")), "not ''"));
+  for (const std::string far : {"", "single", "x"}) {
+    CHECK(model_error_of(with("\"precision\": \"" + far + "\"")) ==
+          "key 'precision' must be one of f32|bf16|int8|auto, not '" + far + "'");
+  }
   CHECK(model_error_of(with(R"("isa": "avx512vnni")")) ==
         "key 'isa' must be empty or one of plain|avx2|avx512|avx512_vnni|avx512_bf16, not 'avx512vnni'; "
         "the nearest is 'avx512_vnni'");
@@ -213,9 +216,7 @@ TEST_CASE("config: a dump names the models of the program, which parsing does no
   config.models.push_back(*host);
   const std::string dump = dump_config(config);
   CHECK(nlohmann::json::parse(dump)["models"][0]["kind"] == "host");
-  CHECK(error_of(dump) ==
-        "key 'models[0].kind' must be one of encoder|torchscript|synthetic, not 'host'; "
-        "the nearest is 'torchscript'");
+  CHECK(error_of(dump) == "key 'models[0].kind' must be one of encoder|torchscript|synthetic, not 'host'");
 }
 
 TEST_CASE("config: the schema lists every key, and its defaults and bounds are true") {

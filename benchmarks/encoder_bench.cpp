@@ -17,7 +17,8 @@ using namespace tidegate;
 struct BenchOptions {
   std::string folder;
   std::string texts;
-  std::string kernels;
+  std::string precision = "f32";
+  std::string isa;
   std::string products;
   std::uint32_t threads = 1;
   std::size_t batch = 32;
@@ -30,16 +31,6 @@ struct BenchResult {
   double tokens_per_second = 0;
   double tokens_per_text = 0;
 };
-
-EncoderTuning tuning_of(const BenchOptions& options) {
-  EncoderTuning tuning;
-  for (const KernelSet set : {KernelSet::plain, KernelSet::avx2, KernelSet::avx512}) {
-    if (options.kernels == to_string(set)) tuning.kernels = set;
-  }
-  if (options.products == "strips") tuning.products = ProductChoice::strips;
-  if (options.products == "onednn") tuning.products = ProductChoice::onednn;
-  return tuning;
-}
 
 std::vector<std::string> read_lines(const std::string& path) {
   std::ifstream in(path);
@@ -89,7 +80,17 @@ int report(const BenchOptions& options) {
     std::fprintf(stderr, "%s: no texts\n", options.texts.c_str());
     return 1;
   }
-  auto runner = TextEncoderRunner::create({.folder = options.folder, .threads = options.threads}, tuning_of(options));
+  TextEncoderOptions encoder;
+  encoder.folder = options.folder;
+  encoder.threads = options.threads;
+  encoder.isa = options.isa;
+  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8, Precision::automatic}) {
+    if (to_string(precision) == options.precision) encoder.precision = precision;
+  }
+  EncoderTuning tuning;
+  if (options.products == "kernels") tuning.products = ProductChoice::kernels;
+  if (options.products == "onednn") tuning.products = ProductChoice::onednn;
+  auto runner = TextEncoderRunner::create(encoder, tuning);
   if (!runner) {
     std::fprintf(stderr, "%s\n", runner.error().text().c_str());
     return 1;
@@ -119,8 +120,9 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads)->check(CLI::Range(1, 256));
   app.add_option("--batch", options.batch, "texts a batch")->check(CLI::PositiveNumber);
   app.add_option("--seconds", options.seconds, "time to measure");
-  app.add_option("--kernels", options.kernels)->check(CLI::IsMember({"plain", "avx2", "avx512"}));
-  app.add_option("--products", options.products)->check(CLI::IsMember({"strips", "onednn"}));
+  app.add_option("--precision", options.precision)->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}));
+  app.add_option("--isa", options.isa, "instruction set; default: the best this machine has");
+  app.add_option("--products", options.products)->check(CLI::IsMember({"kernels", "onednn"}));
   app.add_flag("--json", options.json);
   CLI11_PARSE(app, argc, argv);
   return report(options);

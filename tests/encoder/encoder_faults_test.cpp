@@ -81,7 +81,7 @@ TEST_CASE("encoder faults: a damaged folder is an error that names the file") {
 
 TEST_CASE("encoder faults: inputs that are no text are refused, odd texts are embedded") {
   const TemporaryFolder folder = write_random_model();
-  const auto runner = load(folder.path(), 2);
+  const auto runner = load(folder.path(), {.threads = 2});
   const auto tensors = runner->prepare(std::vector<Tensor>{Tensor()});
   REQUIRE_FALSE(tensors.has_value());
   CHECK(tensors.error().code() == ErrorCode::invalid_argument);
@@ -117,7 +117,7 @@ TEST_CASE("encoder faults: malformed UTF-8 is named by its place in the text als
 
 TEST_CASE("encoder faults: a bad item of a batch fails alone") {
   const TemporaryFolder folder = write_random_model();
-  const auto runner = load(folder.path(), 2);
+  const auto runner = load(folder.path(), {.threads = 2});
   auto good = runner->prepare(std::string("the water"));
   REQUIRE(good.has_value());
   PreparedInput empty;
@@ -154,7 +154,7 @@ TEST_CASE("encoder faults: a hundred thousand texts in one call") {
                                                                 .intermediate_size = 32,
                                                                 .max_positions = 64,
                                                                 .token_types = 2}});
-  const auto runner = load(folder.path(), 2);
+  const auto runner = load(folder.path(), {.threads = 2});
   const std::vector<std::string> texts = random_texts(50, 4);
   const std::vector<PreparedInput> inputs = prepare_all(*runner, texts);
   const std::vector<Embedding> expected = encode(*runner, texts);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,12 +33,40 @@ namespace tidegate::test {
   return lines;
 }
 
-[[nodiscard]] inline std::unique_ptr<TextEncoderRunner> load(const std::string& folder, std::uint32_t threads = 1,
-                                                             const EncoderTuning& tuning = {},
-                                                             const std::string& prompt = {}) {
-  auto runner = TextEncoderRunner::create({.folder = folder, .threads = threads, .prompt = prompt}, tuning);
+struct LoadOptions {
+  std::uint32_t threads = 1;
+  Precision precision = Precision::f32;
+  std::string isa;
+  std::optional<ProductChoice> products;
+  std::string prompt;
+  std::string pack_folder;
+};
+
+[[nodiscard]] inline std::unique_ptr<TextEncoderRunner> load(const std::string& folder, const LoadOptions& from = {}) {
+  TextEncoderOptions options;
+  options.folder = folder;
+  options.threads = from.threads;
+  options.precision = from.precision;
+  options.isa = from.isa;
+  options.prompt = from.prompt;
+  options.pack_folder = from.pack_folder;
+  auto runner = TextEncoderRunner::create(options, {.products = from.products});
   if (!runner) FAIL(runner.error().text());
   return *std::move(runner);
+}
+
+/// The instruction sets this machine has, slowest first; says which it lacks.
+[[nodiscard]] inline std::vector<std::string> machine_isas() {
+  std::vector<std::string> names;
+  for (const KernelSet set : kKernelSets) {
+    const std::string name(to_string(set));
+    if (supports(cpu_features(), set)) {
+      names.push_back(name);
+    } else {
+      MESSAGE("not checked on this processor: " << name);
+    }
+  }
+  return names;
 }
 
 [[nodiscard]] inline std::vector<PreparedInput> prepare_all(ModelRunner& runner,

@@ -1,54 +1,12 @@
-// Vector kernels against the plain ones, over sizes with every kind of remainder.
-#include <cmath>
-#include <random>
-
-#include "encoder/encoder_fixture.hpp"
-#include "runner/encoder/group_plan.hpp"
-#include "runner/encoder/widen.hpp"
+// What runs between the products, of every set: against double precision and the plain
+// kernels, over sizes with every kind of remainder.
+#include "encoder/kernels_fixture.hpp"
 
 namespace tidegate::test {
 namespace {
 
-std::vector<const Kernels*> vector_kernels() {
-  std::vector<const Kernels*> list;
-  for (const KernelSet set : {KernelSet::avx2, KernelSet::avx512}) {
-    if (supports(cpu_features(), set)) {
-      list.push_back(&kernels_of(set));
-    } else {
-      MESSAGE("not checked on this processor: " << std::string(to_string(set)));
-    }
-  }
-  return list;
-}
-
-AlignedBuffer random_buffer(std::size_t size, float scale, std::uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal(0.0F, scale);
-  AlignedBuffer buffer(size);
-  for (float& value : buffer.span()) value = normal(generator);
-  return buffer;
-}
-
-AlignedBuffer copy_of(const AlignedBuffer& source) {
-  AlignedBuffer copy(source.size());
-  std::copy_n(source.data(), source.size(), copy.data());
-  return copy;
-}
-
-double largest_difference(const AlignedBuffer& a, const AlignedBuffer& b) {
-  double largest = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(a.data()[i]) - b.data()[i]);
-    if (!(difference <= largest)) largest = difference;  // NaN counts as a difference
-  }
-  return largest;
-}
-
-float activated(const Kernels& kernels, Activation activation, float x) {
-  const float bias = 0.0F;
-  kernels.bias_activation({&x, 1, &bias, activation, 1, 1});
-  return x;
-}
+constexpr Activation kActivations[] = {Activation::identity, Activation::gelu_erf, Activation::gelu_tanh,
+                                       Activation::relu, Activation::tanh};
 
 double exact(Activation activation, double x) {
   const double u = std::sqrt(2.0 / std::acos(-1.0)) * (x + 0.044715 * x * x * x);
@@ -62,156 +20,338 @@ double exact(Activation activation, double x) {
   return x;
 }
 
+/// One row of sums, without bias, through `finish` to f32.
+Buffer<float> activated(const Kernels& kernels, Number number, Activation activation, const Buffer<float>& x) {
+  const Buffer<float> bias(x.size());
+  Buffer<float> y(x.size());
+  kernels.finish({x.data(),
+                  x.size(),
+                  {number, nullptr, nullptr, bias.data(), nullptr},
+                  activation,
+                  Number::f32,
+                  y.data(),
+                  y.size(),
+                  1,
+                  x.size()});
+  return y;
+}
+
+/// Rows of sums with all that turns them into values.
+struct Sums {
+  Number number;
+  std::size_t rows;
+  std::size_t width;
+  std::size_t stride;
+  Buffer<std::uint32_t> sums;  // f32 or int32 patterns
+  Buffer<float> column_scale, column_sum, bias;
+  Buffer<RowScale> scales;
+
+  [[nodiscard]] Dequantizer values(std::size_t row = 0) const {
+    return {number, column_scale.data(), column_sum.data(), bias.data(), scales.data() + row};
+  }
+};
+
+Sums make_sums(Number number, std::size_t rows, std::size_t width, float scale) {
+  const std::size_t stride = round_up(width, kStrip);
+  Sums s{number,
+         rows,
+         width,
+         stride,
+         {},
+         random_floats(stride, 0.01F, 1),
+         random_floats(stride, 0.5F, 2),
+         random_floats(stride, scale, 3),
+         {}};
+  std::mt19937 generator(4);
+  std::normal_distribution<float> normal(0.0F, scale);
+  for (std::size_t i = 0; i < rows * stride; ++i) {
+    const auto whole = static_cast<std::int32_t>(generator() % 200000U) - 100000;
+    const float value = normal(generator);
+    s.sums.push_back(number == Number::u8 ? static_cast<std::uint32_t>(whole) : std::bit_cast<std::uint32_t>(value));
+  }
+  for (std::size_t row = 0; row < rows; ++row) s.scales.push_back({0.001F * scale, normal(generator)});
+  return s;
+}
+
+/// What a kernel wrote for the next product.
+struct Next {
+  Number number;
+  std::size_t stride;
+  Buffer<std::byte> bytes;
+  Buffer<RowScale> scales;
+
+  [[nodiscard]] double at(std::size_t row, std::size_t i) const {
+    const double value = value_at(number, bytes.data(), row * stride + i);
+    return number == Number::u8 ? scales[row].low + scales[row].step * value : value;
+  }
+};
+
+Next make_next(Number number, std::size_t rows, std::size_t width) {
+  const std::size_t stride = row_stride(width);
+  return {number, stride, Buffer<std::byte>(rows * stride * bytes_of(number)), Buffer<RowScale>(rows)};
+}
+
+NextInput input_of(Next& next, const float* gamma, const float* beta) {
+  return {next.number, next.bytes.data(), next.stride, next.scales.data(), gamma, beta};
+}
+
+struct Norm {
+  Buffer<float> x, gamma, beta, next_gamma, next_beta;
+  std::size_t stride;
+};
+
+Norm make_norm(const Sums& s, float scale) {
+  const std::size_t stride = row_stride(s.width);
+  return {random_floats(s.rows * stride, scale, 5), random_floats(s.width, 1.0F, 6), random_floats(s.width, 1.0F, 7),
+          random_floats(s.width, 1.0F, 8),          random_floats(s.width, 1.0F, 9), stride};
+}
+
+/// Normalizes rows [first, first + rows) of `norm.x` in place.
+void run_norm(const Kernels& kernels, const Sums& s, Norm& norm, Next& next, bool own, std::size_t first,
+              std::size_t rows) {
+  const float* gamma = own ? norm.next_gamma.data() : norm.gamma.data();
+  const float* beta = own ? norm.next_beta.data() : norm.beta.data();
+  NextInput input = input_of(next, gamma, beta);
+  input.target = next.bytes.data() + first * next.stride * bytes_of(next.number);
+  input.scales += first;
+  kernels.norm({norm.x.data() + first * norm.stride, norm.stride, s.sums.data() + first * s.stride, s.stride,
+                s.values(first), norm.gamma.data(), norm.beta.data(), 1e-12F, input, rows, s.width});
+}
+
+/// Against the plain kernel: x closely, the rounded copy within a step of its format.
+void check_norm(const Kernels& kernels, Number number, Number target, std::size_t width, bool own, float scale) {
+  const Sums s = make_sums(number, 3, width, scale);
+  Norm given = make_norm(s, scale);
+  Norm expected = given;
+  Next given_next = make_next(target, s.rows, width);
+  Next expected_next = make_next(target, s.rows, width);
+  run_norm(kernels, s, given, given_next, own, 0, s.rows);
+  run_norm(kPlainKernels, s, expected, expected_next, own, 0, s.rows);
+  double worst = 0;
+  double worst_next = 0;
+  for (std::size_t row = 0; row < s.rows; ++row) {
+    const double step = target == Number::u8 ? 1.01 * static_cast<double>(expected_next.scales[row].step) : 0.0;
+    for (std::size_t i = 0; i < given_next.stride; ++i) {
+      const std::size_t place = row * given.stride + i;
+      const bool padding = i >= width && target == Number::u8;
+      const double value = padding ? 0.0 : expected_next.at(row, i);
+      const double next = padding ? value_at(target, given_next.bytes.data(), place) : given_next.at(row, i);
+      const double allowed = 3e-5 + step + (target == Number::bf16 ? std::abs(value) * 0.008 : 0.0);
+      worst = std::max(worst, std::abs(static_cast<double>(given.x[place]) - expected.x[place]));
+      worst_next = std::max(worst_next, std::abs(next - value) / allowed);
+    }
+  }
+  INFO(name_of(kernels) << ", from " << static_cast<int>(number) << " to " << static_cast<int>(target) << ", width "
+                        << width << ", scale " << scale);
+  CHECK(worst <= 3e-5);
+  CHECK(worst_next <= 1.0);
+}
+
+constexpr std::size_t kWidths[] = {2, 7, 8, 9, 15, 16, 17, 31, 35, 100, 384, 768, 1023};
+
 }  // namespace
 
-TEST_CASE("encoder kernels: activations stay within 4e-7 of double precision, relative above one") {
-  for (const Kernels* kernels : vector_kernels()) {
-    for (const Activation activation :
-         {Activation::identity, Activation::gelu_erf, Activation::gelu_tanh, Activation::relu, Activation::tanh}) {
+TEST_CASE("encoder kernels: activations of f32 sums stay within 4e-7 of double precision, relative above one") {
+  Buffer<float> x;
+  for (int step = -120000; step <= 120000; ++step) x.push_back(static_cast<float>(step) * 1e-4F);
+  for (const Kernels* kernels : all_kernels()) {
+    for (const Activation activation : kActivations) {
+      const Buffer<float> y = activated(*kernels, Number::f32, activation, x);
       double worst = 0;
-      for (int step = -120000; step <= 120000; ++step) {
-        const float x = static_cast<float>(step) * 1e-4F;
-        const double expected = exact(activation, x);
-        const double error = std::abs(activated(*kernels, activation, x) - expected);
-        worst = std::max(worst, error / std::max(1.0, std::abs(expected)));
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const double expected = exact(activation, x[i]);
+        worst = std::max(worst, std::abs(y[i] - expected) / std::max(1.0, std::abs(expected)));
       }
-      INFO("activation " << static_cast<int>(activation) << ", worst error " << worst);
+      INFO(name_of(*kernels) << ", activation " << static_cast<int>(activation) << ", worst error " << worst);
       CHECK(worst <= 4e-7);
     }
   }
 }
 
+TEST_CASE("encoder kernels: GELU of bf16 sums stays within 5e-6 of double precision") {
+  Buffer<float> x;
+  for (int step = -1200000; step <= 1200000; ++step) x.push_back(static_cast<float>(step) * 1e-5F);
+  for (const float size : {1e-45F, 1e-39F, 1e-30F, 1e-3F, 20.0F, 1e3F}) {
+    x.push_back(size);
+    x.push_back(-size);
+  }
+  for (const Kernels* kernels : all_kernels()) {
+    const Buffer<float> y = activated(*kernels, Number::bf16, Activation::gelu_erf, x);
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      worst = std::max(worst, std::abs(y[i] - exact(Activation::gelu_erf, x[i])));
+    }
+    INFO(name_of(*kernels) << ", worst error " << worst);
+    CHECK(worst <= 5e-6);
+  }
+}
+
 TEST_CASE("encoder kernels: activations of huge numbers and of NaN") {
-  const float nan = std::nanf("");
-  for (const Kernels* kernels : vector_kernels()) {
-    for (const Activation activation : {Activation::gelu_erf, Activation::gelu_tanh, Activation::relu}) {
-      CHECK(activated(*kernels, activation, 1e30F) == 1e30F);
-      CHECK(std::abs(activated(*kernels, activation, -1e10F)) <= 1e-6F);
-      CHECK(std::isnan(activated(*kernels, activation, nan)));
+  const Buffer<float> x = {1e30F, -1e10F, std::nanf(""), -1e30F};
+  for (const Kernels* kernels : all_kernels()) {
+    for (const Number number : {Number::f32, Number::bf16}) {
+      for (const Activation activation : {Activation::gelu_erf, Activation::gelu_tanh, Activation::relu}) {
+        const Buffer<float> y = activated(*kernels, number, activation, x);
+        CHECK(y[0] == 1e30F);
+        CHECK(std::abs(y[1]) <= 5e-6F);
+        CHECK(std::isnan(y[2]));
+      }
+      const Buffer<float> y = activated(*kernels, number, Activation::tanh, x);
+      CHECK(y[0] == 1.0F);
+      CHECK(y[3] == -1.0F);
+      CHECK(std::isnan(y[2]));
     }
-    CHECK(activated(*kernels, Activation::tanh, 1e30F) == 1.0F);
-    CHECK(activated(*kernels, Activation::tanh, -1e30F) == -1.0F);
-    CHECK(std::isnan(activated(*kernels, Activation::tanh, nan)));
   }
 }
 
-TEST_CASE("encoder kernels: residual LayerNorm agrees with the plain one for every width") {
-  for (const Kernels* kernels : vector_kernels()) {
-    for (const float scale : {1e-6F, 1.0F, 1e6F}) {
-      for (const std::size_t width : {1U, 2U, 7U, 8U, 9U, 15U, 16U, 17U, 31U, 35U, 100U, 384U, 1023U}) {
-        const std::size_t rows = 5;
-        const std::size_t stride = row_stride(width);
-        const AlignedBuffer addend = random_buffer(rows * stride, scale, 2);
-        const AlignedBuffer bias = random_buffer(width, scale, 3);
-        const AlignedBuffer gamma = random_buffer(width, 1.0F, 4);
-        const AlignedBuffer beta = random_buffer(width, 1.0F, 5);
-        AlignedBuffer x = random_buffer(rows * stride, scale, 1);
-        AlignedBuffer expected = copy_of(x);
-        kernels->residual_norm(
-            {x.data(), stride, addend.data(), stride, bias.data(), gamma.data(), beta.data(), 1e-12F, rows, width});
-        kPlainKernels.residual_norm({expected.data(), stride, addend.data(), stride, bias.data(), gamma.data(),
-                                     beta.data(), 1e-12F, rows, width});
-        INFO("width " << width << ", scale " << scale);
-        // One number has no variance: rounding noise is all that is normalized.
-        if (width > 1) CHECK(largest_difference(x, expected) <= 2e-5);
+TEST_CASE("encoder kernels: finished values agree with the plain ones for every format and width") {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const Number number : {Number::f32, Number::bf16, Number::u8}) {
+      for (const std::size_t width : kWidths) {
+        const Sums s = make_sums(number, 3, width, 1.0F);
+        for (const Number target : {Number::f32, Number::bf16}) {
+          Next given = make_next(target, s.rows, width);
+          Next expected = make_next(target, s.rows, width);
+          for (const auto& [run, next] : {std::pair(kernels, &given), std::pair(&kPlainKernels, &expected)}) {
+            run->finish({s.sums.data(), s.stride, s.values(), Activation::gelu_erf, target, next->bytes.data(),
+                         next->stride, s.rows, width});
+          }
+          double worst = 0;
+          for (std::size_t row = 0; row < s.rows; ++row) {
+            for (std::size_t i = 0; i < given.stride; ++i) {
+              const double allowed = 6e-6 + std::abs(expected.at(row, i)) * (target == Number::f32 ? 1e-6 : 0.008);
+              worst = std::max(worst, std::abs(given.at(row, i) - expected.at(row, i)) / allowed);
+            }
+          }
+          INFO(name_of(*kernels) << ", number " << static_cast<int>(number) << ", width " << width);
+          CHECK(worst <= 1.0);
+        }
       }
     }
   }
 }
 
-TEST_CASE("encoder kernels: attention agrees with the plain one for every length and head size") {
-  for (const Kernels* kernels : vector_kernels()) {
-    for (const std::size_t head_size : {1U, 5U, 8U, 12U, 32U, 33U, 64U, 100U}) {
-      for (const std::size_t length : {1U, 2U, 7U, 16U, 23U, 24U, 25U, 64U, 130U, 512U}) {
-        const std::size_t heads = 2;
-        const std::size_t hidden = heads * head_size;
-        const std::size_t qkv_stride = row_stride(3 * hidden);
-        const AlignedBuffer qkv = random_buffer(length * qkv_stride, 2.0F, 6);
-        const AlignedBuffer bias = random_buffer(3 * hidden, 1.0F, 7);
-        AlignedBuffer scratch(attention_scratch(length, head_size));
-        AlignedBuffer context(length * row_stride(hidden));
-        AlignedBuffer expected(length * row_stride(hidden));
-        kernels->attention({qkv.data(), qkv_stride, bias.data(), context.data(), row_stride(hidden), length, heads,
-                            head_size, scratch.data()});
-        kPlainKernels.attention({qkv.data(), qkv_stride, bias.data(), expected.data(), row_stride(hidden), length,
-                                 heads, head_size, scratch.data()});
-        INFO("head size " << head_size << ", length " << length);
-        CHECK(largest_difference(context, expected) <= 5e-5);
+TEST_CASE("encoder kernels: a finished number's bits depend neither on rows nor columns around it, nor on its place") {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const Activation activation : kActivations) {
+      for (const Number number : {Number::f32, Number::u8}) {
+        const Sums s = make_sums(number, 4, 96, 1.0F);
+        Buffer<float> whole(s.rows * s.stride);
+        kernels->finish(
+            {s.sums.data(), s.stride, s.values(), activation, Number::f32, whole.data(), s.stride, s.rows, s.width});
+        Buffer<std::uint32_t> parts = s.sums;  // written over
+        for (std::size_t row = 0; row < s.rows; ++row) {
+          for (std::size_t column = 0; column < s.width; column += 7) {
+            Dequantizer values = s.values(row);
+            values.column_scale += column;
+            values.column_sum += column;
+            values.bias += column;
+            std::uint32_t* place = parts.data() + row * s.stride + column;
+            kernels->finish({place, s.stride, values, activation, Number::f32, place, s.stride, 1,
+                             std::min<std::size_t>(7, s.width - column)});
+          }
+        }
+        INFO(name_of(*kernels) << ", activation " << static_cast<int>(activation));
+        CHECK(std::memcmp(whole.data(), parts.data(), whole.size() * 4) == 0);
       }
     }
   }
 }
 
-TEST_CASE("encoder kernels: attention to scores far apart picks the highest, without overflow") {
-  for (const Kernels* kernels : vector_kernels()) {
-    const std::size_t length = 20;
-    const std::size_t size = 8;
-    AlignedBuffer qkv(length * row_stride(3 * size));
-    for (std::size_t row = 0; row < length; ++row) {
-      float* values = qkv.data() + row * row_stride(3 * size);
-      for (std::size_t i = 0; i < size; ++i) {
-        values[i] = 1e4F;
-        values[size + i] = static_cast<float>(row) * 1e4F;
-        values[2 * size + i] = static_cast<float>(row);
+TEST_CASE("encoder kernels: LayerNorm and what it writes for the next product agree with the plain ones") {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const Number number : {Number::f32, Number::bf16, Number::u8}) {
+      for (const Number target : {Number::f32, Number::bf16, Number::u8}) {
+        for (const std::size_t width : kWidths) {
+          for (const bool own : {false, true}) {
+            for (const float scale : {1e-6F, 1.0F, 1e6F}) check_norm(*kernels, number, target, width, own, scale);
+          }
+        }
       }
     }
-    const AlignedBuffer bias(3 * size);
-    AlignedBuffer scratch(attention_scratch(length, size));
-    AlignedBuffer context(length * row_stride(size));
-    kernels->attention({qkv.data(), row_stride(3 * size), bias.data(), context.data(), row_stride(size), length, 1,
-                        size, scratch.data()});
-    for (std::size_t row = 0; row < length; ++row) {
-      CHECK(context.data()[row * row_stride(size)] == doctest::Approx(static_cast<float>(length - 1)));
+  }
+}
+
+TEST_CASE("encoder kernels: LayerNorm of a row has the same bits alone and among others") {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const Number target : {Number::f32, Number::bf16, Number::u8}) {
+      for (const std::size_t width : {35U, 384U, 768U}) {
+        const Sums s = make_sums(target, 9, width, 1.0F);
+        Norm together = make_norm(s, 1.0F);
+        Norm alone = together;
+        Next together_next = make_next(target, s.rows, width);
+        Next alone_next = make_next(target, s.rows, width);
+        run_norm(*kernels, s, together, together_next, true, 0, s.rows);
+        for (std::size_t row = 0; row < s.rows; ++row) run_norm(*kernels, s, alone, alone_next, true, row, 1);
+        INFO(name_of(*kernels) << ", width " << width);
+        CHECK(same_bytes(together.x.data(), alone.x.data(), alone.x.size()));
+        CHECK(same_bytes(together_next.bytes.data(), alone_next.bytes.data(), alone_next.bytes.size()));
+        CHECK(same_bytes(together_next.scales.data(), alone_next.scales.data(), alone_next.scales.size()));
+      }
     }
   }
 }
 
-TEST_CASE("encoder kernels: every half number and bfloat16 widens exactly") {
-  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
-    const auto stored = static_cast<std::uint16_t>(bits);
-    float half = 0;
-    float brain = 0;
-    widen(DataType::f16, reinterpret_cast<const std::byte*>(&stored), {&half, 1});
-    widen(DataType::bf16, reinterpret_cast<const std::byte*>(&stored), {&brain, 1});
-    const int exponent = static_cast<int>(bits >> 10 & 31U);
-    const double mantissa = static_cast<double>(bits & 1023U) / 1024.0;
-    const double sign = bits >= 32768 ? -1.0 : 1.0;
-    if (exponent < 31) {
-      const double expected = exponent == 0 ? std::ldexp(mantissa, -14) : std::ldexp(1.0 + mantissa, exponent - 15);
-      REQUIRE(static_cast<double>(half) == sign * expected);
-      REQUIRE(std::signbit(half) == (bits >= 32768));
-    } else {
-      REQUIRE((mantissa == 0.0 ? std::isinf(half) : std::isnan(half)));
+TEST_CASE("encoder kernels: LayerNorm without a next product writes x alone, with the same bits") {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const std::size_t width : {35U, 384U}) {
+      const Sums s = make_sums(Number::f32, 2, width, 1.0F);
+      Norm with = make_norm(s, 1.0F);
+      Norm without = with;
+      Next next = make_next(Number::bf16, s.rows, width);
+      run_norm(*kernels, s, with, next, true, 0, s.rows);
+      kernels->norm({without.x.data(),
+                     without.stride,
+                     s.sums.data(),
+                     s.stride,
+                     s.values(),
+                     without.gamma.data(),
+                     without.beta.data(),
+                     1e-12F,
+                     {Number::f32, nullptr, 0, nullptr, nullptr, nullptr},
+                     s.rows,
+                     width});
+      CHECK(same_bytes(with.x.data(), without.x.data(), with.x.size()));
     }
-    std::uint32_t raw = 0;
-    std::memcpy(&raw, &brain, sizeof raw);
-    REQUIRE(raw == bits << 16);
   }
 }
 
-TEST_CASE("encoder kernels: groups hold every sequence once, within the limit, one a worker where possible") {
-  std::mt19937 generator(11);
-  for (int round = 0; round < 300; ++round) {
-    const std::size_t count = 1 + generator() % 200;
-    const std::size_t workers = 1 + generator() % 8;
-    std::vector<std::vector<std::int32_t>> tokens(count);
-    std::vector<Sequence> sequences;
-    for (std::size_t i = 0; i < count; ++i) {
-      tokens[i].resize(1 + generator() % (round % 3 == 0 ? 512 : 40));
-      sequences.push_back({tokens[i], i});
+TEST_CASE("encoder kernels: narrowed rows have the plain kernel's bits and keep their padding") {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const Number target : {Number::f32, Number::bf16, Number::u8}) {
+      for (const std::size_t width : {1U, 2U, 7U, 8U, 9U, 15U, 16U, 17U, 33U, 384U, 1023U}) {
+        for (const float scale : {1e-30F, 1.0F, 1e30F}) {
+          const Buffer<float> x = random_floats(4 * row_stride(width), scale, 10);
+          Next given = make_next(target, 4, width);
+          Next expected = make_next(target, 4, width);
+          kernels->narrow({x.data(), row_stride(width), input_of(given, nullptr, nullptr), 4, width});
+          kPlainKernels.narrow({x.data(), row_stride(width), input_of(expected, nullptr, nullptr), 4, width});
+          INFO(name_of(*kernels) << ", to " << static_cast<int>(target) << ", width " << width << ", scale " << scale);
+          CHECK(same_bytes(given.bytes.data(), expected.bytes.data(), given.bytes.size()));
+          CHECK(same_bytes(given.scales.data(), expected.scales.data(), given.scales.size()));
+        }
+      }
     }
-    const std::vector<std::size_t> begins = plan_groups(sequences, workers);
-    REQUIRE(begins.front() == 0);
-    REQUIRE(begins.back() == count);
-    REQUIRE(begins.size() - 1 >= std::min(workers, count) / 2);
-    std::vector<int> seen(count);
-    for (const Sequence& sequence : sequences) ++seen[sequence.item];
-    CHECK(std::all_of(seen.begin(), seen.end(), [](int times) { return times == 1; }));
-    for (std::size_t group = 0; group + 1 < begins.size(); ++group) {
-      REQUIRE(begins[group] < begins[group + 1]);
-      std::size_t total = 0;
-      for (std::size_t i = begins[group]; i < begins[group + 1]; ++i) total += sequences[i].tokens.size();
-      CHECK((total <= kGroupTokens || begins[group + 1] == begins[group] + 1));
+  }
+}
+
+TEST_CASE("encoder kernels: a row rounded to u8 comes back within half a step, a constant one exactly") {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const float scale : {0.0F, 1e-42F, 1e-30F, 1.0F, 1e30F}) {
+      Buffer<float> x = random_floats(row_stride(100), scale, 11);
+      for (const float shift : {0.0F, 3.0F}) {
+        for (float& value : x) value += shift;
+        Next next = make_next(Number::u8, 1, 100);
+        kernels->narrow({x.data(), row_stride(100), input_of(next, nullptr, nullptr), 1, 100});
+        double worst = 0;
+        for (std::size_t i = 0; i < 100; ++i) worst = std::max(worst, std::abs(next.at(0, i) - x[i]));
+        const auto [low, high] = std::minmax_element(x.begin(), x.begin() + 100);
+        INFO(name_of(*kernels) << ", scale " << scale);
+        const double rounding =
+            2e-7 * std::max(std::abs(static_cast<double>(*low)), std::abs(static_cast<double>(*high)));
+        CHECK(worst <= 0.5001 * (static_cast<double>(*high) - *low) / 255.0 + rounding + 1e-36);
+        if (*low == *high) CHECK((next.scales[0].step == 0.0F && next.scales[0].low == *low));
+      }
     }
   }
 }

@@ -10,8 +10,8 @@
 namespace tidegate::test {
 namespace {
 
-/// 500 sentences of STS-B (spread over the file) where it can be read, else generated texts.
-std::vector<std::string> five_hundred_texts() {
+/// `count` sentences of STS-B (spread over the file) where it can be read, else generated texts.
+std::vector<std::string> sample_texts(std::size_t count) {
   const std::string file = std::string(TIDEGATE_TEST_SHARED_DIR) + "/data/stsb.tsv.gz";
   const TemporaryFolder folder;
   const std::string command = std::string("'") + TIDEGATE_TEST_PYTHON + "' '" + TIDEGATE_TEST_SOURCE_DIR +
@@ -19,14 +19,14 @@ std::vector<std::string> five_hundred_texts() {
                               "' 2>/dev/null";
   if (!std::filesystem::exists(file) || std::system(command.c_str()) != 0) {
     MESSAGE("generated texts in place of STS-B, which cannot be read here");
-    return random_texts(500, 40);
+    return random_texts(count, 40);
   }
   const std::vector<std::string> all = read_lines(folder.file("texts"));
   std::vector<std::string> texts;
-  for (std::size_t i = 0; i < 500; ++i) texts.push_back(all[i * all.size() / 500]);
+  for (std::size_t i = 0; i < count; ++i) texts.push_back(all[i * all.size() / count]);
   // Lengths that STS-B lacks: empty, and up to the model's limit.
   for (std::size_t i = 0; i < 12; ++i)
-    texts[i * 40] = random_texts(1, 12 * i + 1, static_cast<std::uint32_t>(i)).front();
+    texts[i * count / 12] = random_texts(1, 12 * i + 1, static_cast<std::uint32_t>(i)).front();
   texts[1].clear();
   return texts;
 }
@@ -58,9 +58,10 @@ std::size_t count_different(ModelRunner& runner, const std::vector<PreparedInput
   return different;
 }
 
-void check_same_bits(const std::string& folder, const std::vector<std::string>& texts, const EncoderTuning& tuning) {
-  const auto single = load(folder, 1, tuning);
-  const auto pair = load(folder, 2, tuning);
+void check_same_bits(const std::string& folder, const std::vector<std::string>& texts, LoadOptions how) {
+  const auto single = load(folder, how);
+  how.threads = 2;
+  const auto pair = load(folder, how);
   CHECK(single->info().fingerprint == pair->info().fingerprint);
   const std::vector<PreparedInput> inputs = prepare_all(*single, texts);
   const std::vector<Embedding> expected = one_by_one(*single, inputs);
@@ -76,18 +77,38 @@ void check_same_bits(const std::string& folder, const std::vector<std::string>& 
 
 }  // namespace
 
-TEST_CASE("same bits: MiniLM's 500 texts alone, in batches of 2 to 64, shuffled, on 1 and 2 threads") {
+TEST_CASE("same bits: MiniLM's texts alone, in batches of 2 to 64, shuffled, on 1 and 2 threads, at every precision") {
   const std::string model = minilm_folder();
   if (model.empty()) {
     MESSAGE("not checked: the MiniLM package is absent");
     return;
   }
-  const std::vector<std::string> texts = five_hundred_texts();
-  SUBCASE("as chosen for this machine") { check_same_bits(model, texts, {}); }
-  SUBCASE("oneDNN's products") { check_same_bits(model, texts, {.products = ProductChoice::onednn}); }
+  const TemporaryFolder packs;
+  for (const std::string& isa : machine_isas()) {
+    // The plain kernels are their own check of speed: a few texts say as much.
+    const std::vector<std::string> texts = sample_texts(isa == "plain" ? 40 : 2000);
+    for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
+      INFO(isa << ", " << to_string(precision));
+      check_same_bits(model, texts, {.precision = precision, .isa = isa, .pack_folder = packs.path()});
+    }
+  }
 }
 
-TEST_CASE("same bits: random models of awkward sizes, with every kernel set and both ways of multiplying") {
+TEST_CASE("same bits: MiniLM with oneDNN's products, at every precision") {
+  const std::string model = minilm_folder();
+  if (model.empty()) {
+    MESSAGE("not checked: the MiniLM package is absent");
+    return;
+  }
+  const TemporaryFolder packs;
+  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
+    INFO(to_string(precision));
+    check_same_bits(model, sample_texts(500),
+                    {.precision = precision, .products = ProductChoice::onednn, .pack_folder = packs.path()});
+  }
+}
+
+TEST_CASE("same bits: random models of awkward sizes, every kernel set and precision, both ways of multiplying") {
   RandomModelOptions options;
   SUBCASE("small") {}
   SUBCASE("odd sizes, dense stage") {
@@ -98,20 +119,19 @@ TEST_CASE("same bits: random models of awkward sizes, with every kernel set and 
   }
   const TemporaryFolder folder = write_random_model(options);
   const std::vector<std::string> texts = random_texts(120, 30);
-  for (const KernelSet set : {KernelSet::plain, KernelSet::avx2, KernelSet::avx512}) {
-    if (!supports(cpu_features(), set)) {
-      MESSAGE("not checked on this processor: " << std::string(to_string(set)));
-      continue;
-    }
-    for (const ProductChoice products : {ProductChoice::strips, ProductChoice::onednn}) {
-      check_same_bits(folder.path(), texts, {.kernels = set, .products = products});
+  for (const std::string& isa : machine_isas()) {
+    for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8}) {
+      for (const ProductChoice products : {ProductChoice::kernels, ProductChoice::onednn}) {
+        INFO(isa << ", " << to_string(precision));
+        check_same_bits(folder.path(), texts, {.precision = precision, .isa = isa, .products = products});
+      }
     }
   }
 }
 
 TEST_CASE("same bits: calls from several threads at once answer each its own texts") {
   const TemporaryFolder folder = write_random_model();
-  const auto runner = load(folder.path(), 2);
+  const auto runner = load(folder.path(), {.threads = 2});
   const std::vector<std::string> texts = random_texts(64, 20);
   const std::vector<Embedding> expected = encode(*runner, texts);
   std::vector<std::vector<Embedding>> given(4);
@@ -135,11 +155,12 @@ TEST_CASE("same bits: the fingerprint tells prompts, kernel sets and ways of mul
   const TemporaryFolder folder = write_random_model(options);
   const Digest plain = load(folder.path())->info().fingerprint;
   CHECK(load(folder.path())->info().fingerprint == plain);
-  CHECK(load(folder.path(), 1, {}, "query")->info().fingerprint != plain);
-  CHECK(load(folder.path(), 1, {}, "query")->info().fingerprint !=
-        load(folder.path(), 1, {}, "passage")->info().fingerprint);
-  CHECK(load(folder.path(), 1, {.kernels = KernelSet::plain, .products = ProductChoice::strips})->info().fingerprint !=
-        load(folder.path(), 1, {.kernels = KernelSet::plain, .products = ProductChoice::onednn})->info().fingerprint);
+  CHECK(load(folder.path(), {.prompt = "query"})->info().fingerprint != plain);
+  CHECK(load(folder.path(), {.prompt = "query"})->info().fingerprint !=
+        load(folder.path(), {.prompt = "passage"})->info().fingerprint);
+  CHECK(load(folder.path(), {.precision = Precision::bf16})->info().fingerprint != plain);
+  CHECK(load(folder.path(), {.isa = "plain", .products = ProductChoice::kernels})->info().fingerprint !=
+        load(folder.path(), {.isa = "plain", .products = ProductChoice::onednn})->info().fingerprint);
   options.seed = 2;
   const TemporaryFolder other = write_random_model(options);
   CHECK(load(other.path())->info().fingerprint != plain);

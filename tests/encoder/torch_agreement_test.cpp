@@ -138,8 +138,9 @@ TEST_CASE("torch agreement: MiniLM on every STS-B test sentence, and the publish
   run_script("texts '" + kStsb + "' '" + folder.file("texts") + "'");
   const std::vector<std::string> texts = read_lines(folder.file("texts"));
   REQUIRE(texts.size() == 2758);
-  write_embeddings(folder.file("machine"), encode(*load(model, 2), texts));
-  write_embeddings(folder.file("onednn"), encode(*load(model, 2, {.products = ProductChoice::onednn}), texts));
+  write_embeddings(folder.file("machine"), encode(*load(model, {.threads = 2}), texts));
+  write_embeddings(folder.file("onednn"),
+                   encode(*load(model, {.threads = 2, .products = ProductChoice::onednn}), texts));
   const nlohmann::json results = compare({{{"model", model},
                                            {"texts", folder.file("texts")},
                                            {"embeddings", {folder.file("machine"), folder.file("onednn")}},
@@ -157,8 +158,9 @@ TEST_CASE("torch agreement: random models of other sizes, poolings, activations 
     MESSAGE("not checked: torch is absent");
     return;
   }
-  const std::vector<std::pair<std::string, EncoderTuning>> tunings = {
-      {"machine", {}}, {"onednn", {.products = ProductChoice::onednn}}, {"plain", {.kernels = KernelSet::plain}}};
+  std::vector<std::pair<std::string, LoadOptions>> ways = {
+      {"oneDNN", {.threads = 2, .products = ProductChoice::onednn}}};
+  for (const std::string& isa : machine_isas()) ways.push_back({isa, {.threads = 2, .isa = isa}});
   const TemporaryFolder folder;
   std::vector<std::string> texts = random_texts(60, 30);
   texts.emplace_back();
@@ -173,11 +175,10 @@ TEST_CASE("torch agreement: random models of other sizes, poolings, activations 
     models.push_back(write_random_model(options));
     nlohmann::json job = {{"model", models.back().path()}, {"texts", folder.file("texts")}, {"embeddings", {}}};
     if (!options.default_prompt.empty()) job["prompt"] = options.prompts.at(options.default_prompt);
-    for (const auto& [way, tuning] : tunings) {
+    for (const auto& [way, how] : ways) {
       names.push_back(name + ", " + way);
       job["embeddings"].push_back(folder.file(std::to_string(names.size())));
-      write_embeddings(folder.file(std::to_string(names.size())),
-                       encode(*load(models.back().path(), 2, tuning), texts));
+      write_embeddings(folder.file(std::to_string(names.size())), encode(*load(models.back().path(), how), texts));
     }
     jobs.push_back(job);
   }

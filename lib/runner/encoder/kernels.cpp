@@ -5,7 +5,7 @@
 namespace tidegate {
 
 std::size_t attention_scratch(std::size_t length, std::size_t head_size) noexcept {
-  return AttentionLayout::of(length, head_size, kColumnUnit).total;
+  return AttentionLayout::of(length, head_size).total;
 }
 
 const Kernels& kernels_of(KernelSet set) noexcept {
@@ -13,6 +13,8 @@ const Kernels& kernels_of(KernelSet set) noexcept {
     case KernelSet::plain: break;
     case KernelSet::avx2: return kAvx2Kernels;
     case KernelSet::avx512: return kAvx512Kernels;
+    case KernelSet::avx512_vnni: return kAvx512VnniKernels;
+    case KernelSet::avx512_bf16: return kAvx512Bf16Kernels;
   }
   return kPlainKernels;
 }

@@ -38,7 +38,8 @@ struct Dequantizer {
   const RowScale* rows;       ///< [rows]; u8 only
 };
 
-/// target = activation(values), f32 or bf16.
+/// target = activation(values), f32 or bf16. May write over `sums`. The GELU is within
+/// 4e-7 of the exact one for sums of f32 products, within 5e-6 for the others.
 struct FinishCall {
   const void* sums;
   std::size_t sums_stride;
@@ -88,7 +89,7 @@ struct NarrowCall {
 /// Self-attention of one head within one sequence. A row of `qkv` is query, key and
 /// value side by side, heads within each, bias added.
 struct AttentionCall {
-  Number number;  ///< of qkv: f32 or bf16
+  Number number;  ///< of qkv: f32, or the table's attention_number
   const void* qkv;
   std::size_t qkv_stride;
   Number context_number;  ///< f32 or bf16

@@ -57,7 +57,7 @@ class TextEncoderRunner final : public ModelRunner {
   std::unique_ptr<Team> team_;
 
   Mutex mutex_;  // held for a whole run; nothing else is taken under it
-  std::unique_ptr<SequenceEncoder> encoder_ TIDEGATE_PT_GUARDED_BY(mutex_);
+  std::unique_ptr<SequenceEncoder> encoder_;  // run under mutex_
   std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
 };
 

@@ -22,6 +22,7 @@ using namespace tidegate;
 
 struct Arguments {
   std::string model, name, address = "127.0.0.1";
+  std::string precision = "f32", isa, pack_folder;
   std::uint16_t port = 8080;
   std::uint32_t threads = std::max(1U, std::thread::hardware_concurrency());
   std::uint32_t replicas = 1;
@@ -32,12 +33,24 @@ struct Arguments {
   std::uint32_t synthetic_us = 0;
 };
 
+void add_encoder_options(CLI::App& app, Arguments& arguments) {
+  app.add_option("--precision", arguments.precision,
+                 "Number format of the products; auto: the fastest here that agrees closely with f32")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
+      ->capture_default_str();
+  app.add_option("--isa", arguments.isa, "Instruction set of the kernels; default: the best of this machine")
+      ->check(CLI::IsMember({"plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16"}));
+  app.add_option("--pack-folder", arguments.pack_folder,
+                 "Folder of the packed bf16 and int8 weights; default: the model folder");
+}
+
 int parse(int argc, char** argv, Arguments& arguments) {
   CLI::App app("Serves POST /v1/embeddings, GET /v1/models, /health and /metrics");
   auto* model = app.add_option("--model", arguments.model, "Model folder in sentence-transformers layout");
   auto* synthetic = app.add_option("--synthetic-us", arguments.synthetic_us,
                                    "Instead of a model: a stand-in that takes this many microseconds a batch");
   model->excludes(synthetic);
+  add_encoder_options(app, arguments);
   app.add_option("--name", arguments.name, "Model name in requests and answers; default: the folder's name");
   app.add_option("--address", arguments.address, "Address to listen on")->capture_default_str();
   app.add_option("--port", arguments.port, "Port to listen on; 0 = a free one, printed")->capture_default_str();
@@ -70,6 +83,9 @@ Result<std::unique_ptr<ModelRunner>> load_replica(const Arguments& arguments) {
     return make_synthetic_runner({.base = std::chrono::microseconds(arguments.synthetic_us)});
   TextEncoderOptions options;
   options.folder = arguments.model;
+  options.precision = precision_of(arguments.precision).value_or(Precision::f32);  // CLI11 has checked the name
+  options.isa = arguments.isa;
+  options.pack_folder = arguments.pack_folder;
   options.threads = std::max(1U, arguments.threads / arguments.replicas);
   return load_text_encoder(options);
 }

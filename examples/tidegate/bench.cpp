@@ -5,6 +5,7 @@
 #include <memory>
 #include <numeric>
 
+#include "bench_profile.hpp"
 #include "command.hpp"
 #include "model_options.hpp"
 #include "output.hpp"
@@ -77,6 +78,40 @@ Result<TextSet> choose_texts(const Arguments& arguments) {
   return set;
 }
 
+constexpr const char* kHeader = "{:<12} {:>10} {:>10} {:>10} {:>10} {:>11} {:>8}\n";
+constexpr const char* kLine = "{:<12} {:>10.0f} {:>10.0f} {:>10.3f} {:>10.3f} {:>11.1f} {:>7.1f}x\n";
+
+/// Measures the steps and prints each as it is done, or nothing with --json.
+Result<nlohmann::json> climb(Engine& engine, const Arguments& arguments, const std::vector<std::string>& texts,
+                             double tokens_a_text) {
+  const std::size_t window = std::size_t{2} * arguments.max_batch_size;
+  const Step steps[] = {{"one by one", 1, CacheMode::bypass},
+                        {"batched", window, CacheMode::refresh},
+                        {"cached", window, CacheMode::use}};
+  if (!arguments.json) fmt::print(kHeader, "step", "texts/s", "tokens/s", "p50 ms", "p99 ms", "mean batch", "gain");
+  nlohmann::json results = nlohmann::json::array();
+  double base = 0;
+  for (const Step& step : steps) {
+    const auto measured = measure(engine, step, texts);
+    if (!measured) return measured.error();
+    if (base == 0) base = measured->texts_per_second;
+    const double gain = measured->texts_per_second / base;
+    const double tokens_per_second = measured->texts_per_second * tokens_a_text;
+    results.push_back({{"step", step.name},
+                       {"texts_per_second", measured->texts_per_second},
+                       {"tokens_per_second", tokens_per_second},
+                       {"p50_ms", measured->p50_ms},
+                       {"p99_ms", measured->p99_ms},
+                       {"mean_batch", measured->mean_batch},
+                       {"in_flight", step.window},
+                       {"gain", gain}});
+    if (arguments.json) continue;
+    fmt::print(kLine, step.name, measured->texts_per_second, tokens_per_second, measured->p50_ms, measured->p99_ms,
+               measured->mean_batch, gain);
+  }
+  return results;
+}
+
 Result<int> bench(const Arguments& arguments) {
   const auto chosen = choose_texts(arguments);
   if (!chosen) return chosen.error();
@@ -85,47 +120,38 @@ Result<int> bench(const Arguments& arguments) {
   cache.memory.capacity_bytes = 1ULL << 30;
   auto engine = open_engine(arguments, cache);
   if (!engine) return std::move(engine).error();
-
+  const auto info = engine->model_info("model");
+  if (!info) return info.error();
+  const std::size_t batch_size = std::min<std::size_t>(arguments.max_batch_size, kLargestProfileBatch);
+  const auto profile = load_with_bar(arguments, [&texts = texts, batch_size](const TextEncoderOptions& options) {
+    return profile_text_encoder(options, texts, batch_size);
+  });
+  if (!profile) return profile.error();
+  if (!arguments.json) {
+    fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, arguments.threads, arguments.precision,
+               arguments.max_batch_size);
+    for (const std::string& note : info->notes) fmt::print("  {}\n", note);
+  }
   const Step warm_up{"warm-up", 1, CacheMode::bypass};
   const std::vector<std::string> few(
       texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(32, texts.size())));
   if (auto warm = measure(*engine, warm_up, few); !warm) return std::move(warm).error();
-  const std::size_t window = std::size_t{2} * arguments.max_batch_size;
-  const Step steps[] = {{"one by one", 1, CacheMode::bypass},
-                        {"batched", window, CacheMode::refresh},
-                        {"cached", window, CacheMode::use}};
-  nlohmann::json results = nlohmann::json::array();
+  const double tokens_a_text = static_cast<double>(profile->tokens) / static_cast<double>(texts.size());
+  auto steps = climb(*engine, arguments, texts, tokens_a_text);
+  if (!steps) return std::move(steps).error();
   if (!arguments.json) {
-    fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, arguments.threads, arguments.precision,
-               arguments.max_batch_size);
-    fmt::print("{:<12} {:>10} {:>10} {:>10} {:>11} {:>8}\n", "step", "texts/s", "p50 ms", "p99 ms", "mean batch",
-               "gain");
+    print_profile(*profile);
+    return 0;
   }
-  double base = 0;
-  for (const Step& step : steps) {
-    const auto measured = measure(*engine, step, texts);
-    if (!measured) return measured.error();
-    if (base == 0) base = measured->texts_per_second;
-    const double gain = measured->texts_per_second / base;
-    results.push_back({{"step", step.name},
-                       {"texts_per_second", measured->texts_per_second},
-                       {"p50_ms", measured->p50_ms},
-                       {"p99_ms", measured->p99_ms},
-                       {"mean_batch", measured->mean_batch},
-                       {"in_flight", step.window},
-                       {"gain", gain}});
-    if (arguments.json) continue;
-    fmt::print("{:<12} {:>10.0f} {:>10.3f} {:>10.3f} {:>11.1f} {:>7.1f}x\n", step.name, measured->texts_per_second,
-               measured->p50_ms, measured->p99_ms, measured->mean_batch, gain);
-  }
-  if (arguments.json) {
-    print_json({{"text_set", set},
-                {"texts", texts.size()},
-                {"threads", arguments.threads},
-                {"precision", arguments.precision},
-                {"max_batch_size", arguments.max_batch_size},
-                {"steps", results}});
-  }
+  print_json({{"text_set", set},
+              {"texts", texts.size()},
+              {"tokens", profile->tokens},
+              {"threads", arguments.threads},
+              {"precision", arguments.precision},
+              {"notes", info->notes},
+              {"max_batch_size", arguments.max_batch_size},
+              {"steps", *steps},
+              {"profile", profile_json(*profile)}});
   return 0;
 }
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <fstream>
 
+#include "text_source.hpp"
+
 namespace tidegate::program {
 
 double cgroup_cpu_quota() {
@@ -27,9 +29,17 @@ std::uint32_t usable_cores() {
 void add_model_options(CLI::App& command, ModelArguments& arguments) {
   arguments.threads = usable_cores();
   command.add_option("--model", arguments.model, "Model folder in sentence-transformers layout")->required();
-  command.add_option("--precision", arguments.precision, "Arithmetic of the model")
-      ->check(CLI::IsMember({"f32"}))
+  command
+      .add_option("--precision", arguments.precision,
+                  "Number format of the products; auto: the fastest here that agrees closely with f32")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
       ->capture_default_str();
+  command.add_option("--isa", arguments.isa, "Instruction set of the kernels; default: the best of this machine")
+      ->check(CLI::IsMember({"plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16"}));
+  command.add_option("--pack-folder", arguments.pack_folder,
+                     "Folder of the packed bf16 and int8 weights; default: the model folder");
+  command.add_option("--calibration", arguments.calibration,
+                     "Text file, one text a line, like those to come; int8 is packed by it");
   command.add_option("--threads", arguments.threads, "Cores one batch may use")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -38,11 +48,32 @@ void add_model_options(CLI::App& command, ModelArguments& arguments) {
       ->capture_default_str();
 }
 
+Result<TextEncoderOptions> encoder_options(const ModelArguments& arguments, ProgressBar& bar) {
+  TextEncoderOptions options;
+  options.progress = [&bar](double done) { bar.update(static_cast<std::uint64_t>(1000 * std::clamp(done, 0.0, 1.0))); };
+  options.folder = arguments.model;
+  options.threads = arguments.threads;
+  options.isa = arguments.isa;
+  options.pack_folder = arguments.pack_folder;
+  options.precision = precision_of(arguments.precision).value_or(Precision::f32);  // CLI11 has checked the name
+  if (arguments.calibration.empty()) return options;
+  if (options.precision != Precision::int8 && options.precision != Precision::automatic) {
+    return Error(ErrorCode::invalid_argument,
+                 "--calibration is for --precision int8 or auto, not " + arguments.precision);
+  }
+  const auto text = read_lines(arguments.calibration);
+  if (!text) return text.error();
+  for (const std::string_view line : text->lines) {
+    if (!line.empty()) options.calibration_texts.emplace_back(line);
+  }
+  if (options.calibration_texts.empty()) {
+    return Error(ErrorCode::invalid_argument, "--calibration: " + text->name + " holds no text");
+  }
+  return options;
+}
+
 Result<Engine> open_engine(const ModelArguments& arguments, const CacheOptions& cache) {
-  TextEncoderOptions encoder;
-  encoder.folder = arguments.model;
-  encoder.threads = arguments.threads;
-  auto runner = load_text_encoder(encoder);
+  auto runner = load_with_bar(arguments, load_text_encoder);
   if (!runner) return std::move(runner).error();
   EngineOptions options;
   options.cache = cache;

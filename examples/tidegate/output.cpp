@@ -41,8 +41,10 @@ void ProgressBar::update(std::uint64_t done) {
   const double rate = static_cast<double>(done) / seconds;
   const double left = rate > 0 ? static_cast<double>(total_ - done) / rate : 0;
   const auto filled = std::min(kWidth, static_cast<std::size_t>(share * kWidth));
-  fmt::print(stderr, "\r\x1b[K{} [{}{}] {:3.0f} %  {:.0f} {}/s  {:.0f} s left", label_, std::string(filled, '#'),
-             std::string(kWidth - filled, '.'), 100 * share, rate, unit_, left);
+  fmt::print(stderr, "\r\x1b[K{} [{}{}] {:3.0f} %", label_, std::string(filled, '#'), std::string(kWidth - filled, '.'),
+             100 * share);
+  if (!unit_.empty()) fmt::print(stderr, "  {:.0f} {}/s", rate, unit_);
+  fmt::print(stderr, "  {:.0f} s left", left);
   std::fflush(stderr);
 }
 

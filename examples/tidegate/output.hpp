@@ -15,6 +15,7 @@ void print_json(const nlohmann::json& document);
 /// Silent where standard error is no terminal. Not thread-safe.
 class ProgressBar {
  public:
+  /// Without a `unit` no rate is shown.
   ProgressBar(std::string label, std::uint64_t total, std::string unit);
   /// Erases the bar.
   ~ProgressBar();

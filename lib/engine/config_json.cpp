@@ -83,12 +83,16 @@ std::string kinds_text(std::uint32_t kinds) {
 }
 
 bool is_one_of(std::string_view values, std::string_view value) {
-  while (!values.empty()) {
-    const std::size_t bar = values.find('|');
-    if (values.substr(0, bar) == value) return true;
-    values.remove_prefix(bar == std::string_view::npos ? values.size() : bar + 1);
-  }
-  return false;
+  const auto list = config::split_values(values);
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+Error wrong_choice(std::string_view values, const std::string& key, std::string_view value) {
+  std::string choices = "one of " + std::string(values);
+  if (values.starts_with('|')) choices = "empty or one of " + std::string(values.substr(1));
+  const std::string nearest(config::nearest_value(values, value.substr(0, kMaxKeyShown)));
+  return invalid("key '" + key + "' must be " + choices + ", not '" + shown(value) + "'" +
+                 (nearest.empty() ? "" : "; the nearest is '" + nearest + "'"));
 }
 
 /// nullopt if it is no integer or does not fit.
@@ -112,9 +116,7 @@ template <class Target>
 Result<Value> read_string(const Field<Target>& field, const std::string& key, const JsonTree& json) {
   const auto* const value = json.as<std::string>();
   if (value == nullptr) return invalid("key '" + key + "' must be a string, not " + json.shown());
-  if (!field.values.empty() && !is_one_of(field.values, *value)) {
-    return invalid("key '" + key + "' must be one of " + std::string(field.values) + ", not '" + shown(*value) + "'");
-  }
+  if (!field.values.empty() && !is_one_of(field.values, *value)) return wrong_choice(field.values, key, *value);
   const auto length = static_cast<std::int64_t>(value->size());
   if (length < field.minimum || length > field.maximum) {
     return invalid("key '" + key + "' must have " + std::to_string(field.minimum) + " to " +
@@ -251,11 +253,7 @@ JsonTree describe(const Field<Target>& field) {
   }
   if (!field.values.empty()) {
     JsonTree::Array values;
-    for (std::string_view rest = field.values; !rest.empty();) {
-      const std::size_t bar = rest.find('|');
-      values.push_back(text(rest.substr(0, bar)));
-      rest.remove_prefix(bar == std::string_view::npos ? rest.size() : bar + 1);
-    }
+    for (const std::string_view value : config::split_values(field.values)) values.push_back(text(value));
     add("values", {std::move(values)});
   }
   if (field.kinds != ~0U) add("kinds", text(kinds_text(field.kinds)));

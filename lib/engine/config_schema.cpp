@@ -19,56 +19,68 @@ constexpr std::uint32_t kHost = bit(ModelKind::host);
 
 using limits::Range;
 
-/// `Access` maps a Target to the member.
-template <class Target, auto Access>
-constexpr Field<Target> integer(std::string_view key, std::string_view unit, Range range, std::string_view text,
-                                std::uint32_t kinds = kAnyKind) {
-  using Member = std::remove_reference_t<decltype(Access(std::declval<Target&>()))>;
-  return {key,
-          ValueType::integer,
-          unit,
-          range.minimum,
-          range.maximum,
-          {},
-          kinds,
-          "1.0",
-          text,
-          [](const Target& target) -> Value { return static_cast<std::int64_t>(Access(target)); },
-          [](Target& target, const Value& value) {
-            Access(target) = static_cast<Member>(*std::get_if<std::int64_t>(&value));
-          }};
+/// The member that is reached from a target through member pointers, one after the other.
+template <auto First, auto... Rest>
+constexpr auto& at(auto& target) {
+  if constexpr (sizeof...(Rest) == 0) {
+    return target.*First;
+  } else {
+    return at<Rest...>(target.*First);
+  }
+}
+
+template <class Owner, class Member>
+Owner owner_of(Member Owner::*);
+/// The type a path starts at: EngineConfig or ModelConfig.
+template <auto First, auto... Rest>
+struct Start {
+  using Target = decltype(owner_of(First));
+};
+
+/// A key without its accessors. Unused bounds and values are empty.
+struct Row {
+  std::string_view key;
+  std::string_view unit;
+  std::string_view text;
+  std::uint32_t kinds = kAnyKind;
+};
+
+template <class Target>
+constexpr Field<Target> field(const Row& row, ValueType type, Range range, std::string_view values,
+                              Value (*get)(const Target&), void (*set)(Target&, const Value&)) {
+  return {row.key, type, row.unit, range.minimum, range.maximum, values, row.kinds, "1.0", row.text, get, set};
+}
+
+template <auto... Path>
+constexpr auto integer(const Row& row, Range range) {
+  using Target = typename Start<Path...>::Target;
+  return field<Target>(
+      row, ValueType::integer, range, {},
+      [](const Target& target) -> Value { return static_cast<std::int64_t>(at<Path...>(target)); },
+      [](Target& target, const Value& value) {
+        auto& member = at<Path...>(target);
+        member = static_cast<std::remove_reference_t<decltype(member)>>(*std::get_if<std::int64_t>(&value));
+      });
 }
 
 /// The key counts in the unit of its range.
-template <class Target, auto Access, class Ticks>
-constexpr Field<Target> duration(std::string_view key, limits::TimeRange<Ticks> range, std::string_view text,
-                                 std::uint32_t kinds = kAnyKind) {
-  return {key,
-          ValueType::integer,
-          std::is_same_v<Ticks, limits::Micro> ? "us" : "ms",
-          range.minimum.count(),
-          range.maximum.count(),
-          {},
-          kinds,
-          "1.0",
-          text,
-          [](const Target& target) -> Value { return std::chrono::duration_cast<Ticks>(Access(target)).count(); },
-          [](Target& target, const Value& value) { Access(target) = Ticks(*std::get_if<std::int64_t>(&value)); }};
+template <auto... Path, class Ticks>
+constexpr auto duration(Row row, limits::TimeRange<Ticks> range) {
+  using Target = typename Start<Path...>::Target;
+  row.unit = std::is_same_v<Ticks, limits::Micro> ? "us" : "ms";
+  return field<Target>(
+      row, ValueType::integer, {range.minimum.count(), range.maximum.count()}, {},
+      [](const Target& target) -> Value { return std::chrono::duration_cast<Ticks>(at<Path...>(target)).count(); },
+      [](Target& target, const Value& value) { at<Path...>(target) = Ticks(*std::get_if<std::int64_t>(&value)); });
 }
 
-template <auto Access>
-constexpr Field<ModelConfig> text(std::string_view key, Range length, std::string_view about, std::uint32_t kinds) {
-  return {key,
-          ValueType::string,
-          "",
-          length.minimum,
-          length.maximum,
-          {},
-          kinds,
-          "1.0",
-          about,
-          [](const ModelConfig& model) -> Value { return Access(model); },
-          [](ModelConfig& model, const Value& value) { Access(model) = *std::get_if<std::string>(&value); }};
+/// `values`: the allowed ones, as Field::values.
+template <auto... Path>
+constexpr auto text(const Row& row, Range length, std::string_view values = {}) {
+  using Target = typename Start<Path...>::Target;
+  return field<Target>(
+      row, ValueType::string, length, values, [](const Target& target) -> Value { return at<Path...>(target); },
+      [](Target& target, const Value& value) { at<Path...>(target) = *std::get_if<std::string>(&value); });
 }
 
 constexpr std::array<std::string_view, 4> kKindNames{"encoder", "torchscript", "synthetic", "host"};
@@ -78,79 +90,97 @@ void set_kind(ModelConfig& model, const Value& value) {
   const auto* const found = std::find(kKindNames.begin(), kKindNames.end(), *std::get_if<std::string>(&value));
   model.kind = static_cast<ModelKind>(found - kKindNames.begin());
 }
-Value get_precision(const ModelConfig&) { return std::string("f32"); }
-void set_precision(ModelConfig& model, const Value&) { model.precision = Precision::f32; }
 
-using E = EngineConfig;
-using M = ModelConfig;
+Value get_precision(const ModelConfig& model) { return std::string(to_string(model.precision)); }
+void set_precision(ModelConfig& model, const Value& value) {
+  if (const auto known = precision_of(*std::get_if<std::string>(&value))) model.precision = *known;
+}
 
-// One row per key; the formatter takes the lambdas' brackets for comparisons.
-// clang-format off
+constexpr std::string_view kPrecisions = "f32|bf16|int8|auto";
+/// Empty = the best the machine has.
+constexpr std::string_view kInstructionSets = "|plain|avx2|avx512|avx512_vnni|avx512_bf16";
+
+constexpr Range kAnyText{0, kMaxText};
+constexpr Range kSomeText{1, kMaxText};
+constexpr Range kWord{0, 16};
+
+constexpr auto kCache = &EngineOptions::cache;
+constexpr auto kMemory = &CacheOptions::memory;
+constexpr auto kEngine = &EngineConfig::engine;
+constexpr auto kOptions = &ModelConfig::options;
+constexpr auto kBatching = &ModelOptions::batching;
+constexpr auto kAdmission = &ModelOptions::admission;
+constexpr auto kCost = &ModelConfig::synthetic;
+
 constexpr std::array kEngineFields{
-    integer<E, [](auto& c) -> auto& { return c.engine.cache.memory.capacity_bytes; }>(
-        "cache.memory.capacity_bytes", "bytes", limits::kCacheCapacityBytes,
-        "hard budget of the memory cache; 0 switches it off"),
-    integer<E, [](auto& c) -> auto& { return c.engine.cache.memory.shards; }>(
-        "cache.memory.shards", "", limits::kCacheShards,
-        "parts of the memory cache with a lock each; a power of two"),
-    duration<E, [](auto& c) -> auto& { return c.engine.cache.time_to_live; }>(
-        "cache.time_to_live_ms", limits::kTimeToLive, "life of a computed answer in the caches"),
-    duration<E, [](auto& c) -> auto& { return c.engine.cache.lookup_budget; }>(
-        "cache.lookup_budget_us", limits::kLookupBudget, "longest wait for all tiers behind the memory cache"),
-    duration<E, [](auto& c) -> auto& { return c.engine.drain_timeout; }>(
-        "drain_timeout_ms", limits::kDrainTimeout,
-        "how long a runtime that is dropped lets accepted requests finish"),
+    integer<kEngine, kCache, kMemory, &MemoryCacheOptions::capacity_bytes>(
+        {"cache.memory.capacity_bytes", "bytes", "hard budget of the memory cache; 0 switches it off"},
+        limits::kCacheCapacityBytes),
+    integer<kEngine, kCache, kMemory, &MemoryCacheOptions::shards>(
+        {"cache.memory.shards", "", "parts of the memory cache with a lock each; a power of two"},
+        limits::kCacheShards),
+    duration<kEngine, kCache, &CacheOptions::time_to_live>(
+        {"cache.time_to_live_ms", "", "life of a computed answer in the caches"}, limits::kTimeToLive),
+    duration<kEngine, kCache, &CacheOptions::lookup_budget>(
+        {"cache.lookup_budget_us", "", "longest wait for all tiers behind the memory cache"}, limits::kLookupBudget),
+    duration<kEngine, &EngineOptions::drain_timeout>(
+        {"drain_timeout_ms", "", "how long a runtime that is dropped lets accepted requests finish"},
+        limits::kDrainTimeout),
 };
 
 constexpr std::array kModelFields{
-    text<[](auto& m) -> auto& { return m.name; }>(
-        "name", {1, 256}, "name requests select the model by", kAnyKind),
-    Field<M>{"kind", ValueType::string, "", 1, 16, "encoder|torchscript|synthetic", kAnyKind, "1.0",
-             "what runs the model", get_kind, set_kind},
-    text<[](auto& m) -> auto& { return m.folder; }>(
-        "folder", {1, kMaxText}, "sentence-transformers model folder", kEncoder),
-    Field<M>{"precision", ValueType::string, "", 1, 16, "f32", kEncoder, "1.0",
-             "number format of the computation", get_precision, set_precision},
-    text<[](auto& m) -> auto& { return m.prompt; }>(
-        "prompt", {0, kMaxText}, "name of a prompt in the model's files; empty = its default", kEncoder),
-    text<[](auto& m) -> auto& { return m.file; }>(
-        "file", {1, kMaxText}, "TorchScript archive", kTorch),
-    text<[](auto& m) -> auto& { return m.sha256; }>(
-        "sha256", {64, 64}, "SHA-256 the archive must have, in hex: the archive is code", kTorch),
-    text<[](auto& m) -> auto& { return m.module_path; }>(
-        "module_path", {0, kMaxText},
-        "file of the runner's module; empty = beside the library, then the loader's path", kEncoder | kTorch),
-    text<[](auto& m) -> auto& { return m.fingerprint; }>(
-        "fingerprint", {0, kMaxText}, "names model and version; empty = answers are never cached", kHost),
-    integer<M, [](auto& m) -> auto& { return m.threads; }>(
-        "threads", "cores", {1, 256}, "cores one batch may use", kEncoder | kTorch),
-    integer<M, [](auto& m) -> auto& { return m.replicas; }>(
-        "replicas", "", {1, 256}, "copies that run side by side", kEncoder | kTorch | kSynthetic),
-    integer<M, [](auto& m) -> auto& { return m.replica.concurrency; }>(
-        "replica.concurrency", "batches", limits::kConcurrency, "batches one replica runs at a time"),
-    integer<M, [](auto& m) -> auto& { return m.options.batching.max_batch_size; }>(
-        "batching.max_batch_size", "items", limits::kBatchSize, "most items of a batch"),
-    integer<M, [](auto& m) -> auto& { return m.options.batching.max_batch_tokens; }>(
-        "batching.max_batch_tokens", "tokens", limits::kBatchTokens,
-        "most tokens of a batch; a larger item is refused"),
-    duration<M, [](auto& m) -> auto& { return m.options.batching.max_queue_delay; }>(
-        "batching.max_queue_delay_us", limits::kQueueDelay, "how long a free replica may wait for company"),
-    integer<M, [](auto& m) -> auto& { return m.options.admission.max_queued_items; }>(
-        "admission.max_queued_items", "items", limits::kQueuedItems, "most requests waiting"),
-    integer<M, [](auto& m) -> auto& { return m.options.admission.max_queued_tokens; }>(
-        "admission.max_queued_tokens", "tokens", limits::kQueuedTokens, "most tokens waiting"),
-    integer<M, [](auto& m) -> auto& { return m.options.admission.max_queued_bytes; }>(
-        "admission.max_queued_bytes", "bytes", limits::kQueuedBytes, "most input bytes waiting"),
-    duration<M, [](auto& m) -> auto& { return m.synthetic.base; }>(
-        "synthetic.base_us", kSyntheticCost, "time a batch takes", kSynthetic),
-    duration<M, [](auto& m) -> auto& { return m.synthetic.per_item; }>(
-        "synthetic.per_item_us", kSyntheticCost, "time each item adds", kSynthetic),
-    duration<M, [](auto& m) -> auto& { return m.synthetic.per_token; }>(
-        "synthetic.per_token_us", kSyntheticCost, "time each token adds", kSynthetic),
-    integer<M, [](auto& m) -> auto& { return m.synthetic.dimension; }>(
-        "synthetic.dimension", "numbers", {1, 65536}, "length of the answered vector", kSynthetic),
+    text<&ModelConfig::name>({"name", "", "name requests select the model by"}, {1, 256}),
+    field<ModelConfig>({"kind", "", "what runs the model"}, ValueType::string, kWord, "encoder|torchscript|synthetic",
+                       get_kind, set_kind),
+    text<&ModelConfig::folder>({"folder", "", "sentence-transformers model folder", kEncoder}, kSomeText),
+    field<ModelConfig>(
+        {"precision", "", "number format of the products; auto = the fastest here that agrees closely with f32",
+         kEncoder},
+        ValueType::string, kWord, kPrecisions, get_precision, set_precision),
+    text<&ModelConfig::isa>(
+        {"isa", "", "instruction set of the encoder's kernels; empty = the best the machine has", kEncoder}, kWord,
+        kInstructionSets),
+    text<&ModelConfig::pack_folder>(
+        {"pack_folder", "", "folder of the packed bf16 and int8 weights; empty = the model folder", kEncoder},
+        kAnyText),
+    text<&ModelConfig::prompt>({"prompt", "", "name of a prompt in the model's files; empty = its default", kEncoder},
+                               kAnyText),
+    text<&ModelConfig::file>({"file", "", "TorchScript archive", kTorch}, kSomeText),
+    text<&ModelConfig::sha256>({"sha256", "", "SHA-256 the archive must have, in hex: the archive is code", kTorch},
+                               {64, 64}),
+    text<&ModelConfig::module_path>(
+        {"module_path", "", "file of the runner's module; empty = beside the library, then the loader's path",
+         kEncoder | kTorch},
+        kAnyText),
+    text<&ModelConfig::fingerprint>(
+        {"fingerprint", "", "names model and version; empty = answers are never cached", kHost}, kAnyText),
+    integer<&ModelConfig::threads>({"threads", "cores", "cores one batch may use", kEncoder | kTorch}, {1, 256}),
+    integer<&ModelConfig::replicas>({"replicas", "", "copies that run side by side", kEncoder | kTorch | kSynthetic},
+                                    {1, 256}),
+    integer<&ModelConfig::replica, &ReplicaOptions::concurrency>(
+        {"replica.concurrency", "batches", "batches one replica runs at a time"}, limits::kConcurrency),
+    integer<kOptions, kBatching, &BatchingOptions::max_batch_size>(
+        {"batching.max_batch_size", "items", "most items of a batch"}, limits::kBatchSize),
+    integer<kOptions, kBatching, &BatchingOptions::max_batch_tokens>(
+        {"batching.max_batch_tokens", "tokens", "most tokens of a batch; a larger item is refused"},
+        limits::kBatchTokens),
+    duration<kOptions, kBatching, &BatchingOptions::max_queue_delay>(
+        {"batching.max_queue_delay_us", "", "how long a free replica may wait for company"}, limits::kQueueDelay),
+    integer<kOptions, kAdmission, &AdmissionOptions::max_queued_items>(
+        {"admission.max_queued_items", "items", "most requests waiting"}, limits::kQueuedItems),
+    integer<kOptions, kAdmission, &AdmissionOptions::max_queued_tokens>(
+        {"admission.max_queued_tokens", "tokens", "most tokens waiting"}, limits::kQueuedTokens),
+    integer<kOptions, kAdmission, &AdmissionOptions::max_queued_bytes>(
+        {"admission.max_queued_bytes", "bytes", "most input bytes waiting"}, limits::kQueuedBytes),
+    duration<kCost, &SyntheticOptions::base>({"synthetic.base_us", "", "time a batch takes", kSynthetic},
+                                             kSyntheticCost),
+    duration<kCost, &SyntheticOptions::per_item>({"synthetic.per_item_us", "", "time each item adds", kSynthetic},
+                                                 kSyntheticCost),
+    duration<kCost, &SyntheticOptions::per_token>({"synthetic.per_token_us", "", "time each token adds", kSynthetic},
+                                                  kSyntheticCost),
+    integer<kCost, &SyntheticOptions::dimension>(
+        {"synthetic.dimension", "numbers", "length of the answered vector", kSynthetic}, {1, 65536}),
 };
-// clang-format on
 
 }  // namespace
 
@@ -160,6 +190,31 @@ std::span<const Field<ModelConfig>> model_fields() noexcept { return kModelField
 std::string_view to_string(ModelKind kind) noexcept {
   const auto index = static_cast<std::size_t>(kind);
   return index < kKindNames.size() ? kKindNames[index] : "unknown";
+}
+
+std::vector<std::string_view> split_values(std::string_view values) {
+  std::vector<std::string_view> list;
+  if (values.empty()) return list;
+  for (;;) {
+    const std::size_t bar = values.find('|');
+    list.push_back(values.substr(0, bar));
+    if (bar == std::string_view::npos) return list;
+    values.remove_prefix(bar + 1);
+  }
+}
+
+std::string_view nearest_value(std::string_view values, std::string_view value) {
+  std::string_view nearest;
+  std::size_t best = std::string_view::npos;
+  for (const std::string_view candidate : split_values(values)) {
+    const std::size_t edits = edit_distance(value, candidate);
+    const bool alike = 3 * edits < 2 * std::max(value.size(), candidate.size());
+    if (!candidate.empty() && alike && edits < best) {
+      best = edits;
+      nearest = candidate;
+    }
+  }
+  return nearest;
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

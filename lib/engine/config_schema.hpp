@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "tidegate/config.hpp"
 
@@ -24,7 +25,7 @@ struct Field {
   std::string_view unit;      ///< "bytes", "us", "ms", "items", ...; empty = none
   std::int64_t minimum = 0;   ///< integers: smallest and largest value allowed
   std::int64_t maximum = 0;   ///< strings: largest length in bytes
-  std::string_view values;    ///< strings: the allowed ones, separated by '|'; empty = any
+  std::string_view values;    ///< strings: the allowed ones, separated by '|', a leading one allows ""; empty = any
   std::uint32_t kinds = ~0U;  ///< models: bit set of ModelKind the key applies to
   std::string_view since;     ///< ABI version
   std::string_view text;
@@ -39,6 +40,13 @@ struct Field {
 [[nodiscard]] std::span<const Field<ModelConfig>> model_fields() noexcept;
 
 [[nodiscard]] std::string_view to_string(ModelKind kind) noexcept;
+
+/// The parts of Field::values.
+[[nodiscard]] std::vector<std::string_view> split_values(std::string_view values);
+
+/// The one of `values` (as Field::values) that takes the fewest edits from `value`; "" where
+/// that would keep a third of it or less.
+[[nodiscard]] std::string_view nearest_value(std::string_view values, std::string_view value);
 
 /// Number of edits (insert, delete, replace, swap of neighbours) between two texts.
 [[nodiscard]] std::size_t edit_distance(std::string_view a, std::string_view b);

@@ -101,6 +101,55 @@ TEST_CASE("config: a wrong value is refused with key, value and range") {
   CHECK(holds(model_error_of(R"({"name": "a\u0000b", "kind": "synthetic"})"), "NUL byte"));
 }
 
+TEST_CASE("config: the error of an unknown name names the nearest one") {
+  const auto with = [](const std::string& keys) { return R"({"name": "a", "folder": "f", )" + keys + "}"; };
+  CHECK(model_error_of(with(R"("precision": "int9")")) ==
+        "key 'precision' must be one of f32|bf16|int8|auto, not 'int9'; the nearest is 'int8'");
+  CHECK(holds(model_error_of(with(R"("precision": "float32")")), "not 'float32'; the nearest is 'f32'"));
+  CHECK(holds(model_error_of(with(R"("precision": "bfloat16")")), "the nearest is 'bf16'"));
+  CHECK(holds(model_error_of(with(R"("precision": "automatic")")), "the nearest is 'auto'"));
+  for (const std::string far : {"", "single", "x"}) {
+    CHECK(model_error_of(with("\"precision\": \"" + far + "\"")) ==
+          "key 'precision' must be one of f32|bf16|int8|auto, not '" + far + "'");
+  }
+  CHECK(model_error_of(with(R"("isa": "avx512vnni")")) ==
+        "key 'isa' must be empty or one of plain|avx2|avx512|avx512_vnni|avx512_bf16, not 'avx512vnni'; "
+        "the nearest is 'avx512_vnni'");
+  CHECK(holds(model_error_of(with("\"isa\": \"" + std::string(100000, 'x') + "\"")), "xxx...'"));
+}
+
+TEST_CASE("config: every allowed name of a key is stored, dumped and listed in the schema") {
+  const auto schema = nlohmann::json::parse(tidegate::config_schema_json());
+  for (const auto& row : schema["model"]) {
+    const auto key = row["key"].get<std::string>();
+    if (!row.contains("values") || key == "kind") continue;
+    CAPTURE(key);
+    REQUIRE(row["values"].size() > 1);
+    for (const auto& value : row["values"]) {
+      const auto model = parse_model_config(R"({"name": "a", "folder": "f", ")" + key + "\": " + value.dump() + "}");
+      REQUIRE(model);
+      EngineConfig config;
+      config.models.push_back(*model);
+      CHECK(nlohmann::json::parse(dump_config(config))["models"][0][key] == value);
+    }
+  }
+}
+
+TEST_CASE("config: precision, instruction set and pack folder of an encoder reach its options") {
+  const auto model = parse_model_config(
+      R"({"name": "a", "folder": "f", "precision": "auto", "isa": "avx2", "pack_folder": "/var/packed"})");
+  REQUIRE(model);
+  CHECK(model->precision == tidegate::Precision::automatic);
+  CHECK(model->isa == "avx2");
+  CHECK(model->pack_folder == "/var/packed");
+  const auto plain = parse_model_config(R"({"name": "a", "folder": "f"})");
+  REQUIRE(plain);
+  CHECK(plain->precision == tidegate::Precision::f32);
+  CHECK(plain->isa.empty());
+  CHECK(plain->pack_folder.empty());
+  CHECK(holds(model_error_of(R"({"name": "a", "kind": "synthetic", "isa": "avx2"})"), "applies to kind encoder"));
+}
+
 TEST_CASE("config: what a model needs and what does not apply to it is checked") {
   CHECK(holds(model_error_of(R"({"kind": "synthetic"})"), "'name' is missing"));
   CHECK(holds(model_error_of(R"({"name": "a"})"), "'folder' is missing: kind encoder"));
@@ -144,7 +193,8 @@ TEST_CASE("config: merging sets the given keys and leaves the others") {
 
 TEST_CASE("config: a dump is accepted and dumps to itself") {
   const auto config = parse_config(R"({"cache.time_to_live_ms": 5, "models": [
-    {"name": "e", "kind": "encoder", "folder": "/f", "threads": 3, "prompt": "query"},
+    {"name": "e", "kind": "encoder", "folder": "/f", "threads": 3, "prompt": "query",
+     "precision": "int8", "isa": "plain", "pack_folder": "/p"},
     {"name": "t", "kind": "torchscript", "file": "/m.pt", "sha256": ")" +
                                    std::string(64, 'a') + R"("},
     {"name": "s", "kind": "synthetic", "synthetic": {"base_us": 10, "dimension": 3}, "replicas": 2}]})");
@@ -154,6 +204,8 @@ TEST_CASE("config: a dump is accepted and dumps to itself") {
   REQUIRE_MESSAGE(again, std::string(again ? "" : again.error().message()));
   CHECK(dump_config(*again) == dump);
   CHECK(again->models[0].threads == 3);
+  CHECK(again->models[0].precision == tidegate::Precision::int8);
+  CHECK(again->models[0].isa == "plain");
   CHECK(again->models[2].synthetic.base == std::chrono::microseconds(10));
 }
 

@@ -70,7 +70,7 @@ Result<std::unique_ptr<TextTokenizer>> load_model_tokenizer(const std::string& f
 
 extern "C" __attribute__((visibility("default"))) const tidegate::ModuleTable* tidegate_module() {
   static const tidegate::ModuleTable table = {
-      tidegate::build_id(), "encoder", tidegate::facts, tidegate::load_encoder, tidegate::load_model_tokenizer, nullptr,
+      tidegate::build_id(), "encoder", tidegate::facts, tidegate::load_encoder, nullptr, tidegate::load_model_tokenizer, nullptr,
   };
   return &table;
 }

@@ -2,6 +2,8 @@
 add_library(tidegate_packing OBJECT
   ${CMAKE_CURRENT_LIST_DIR}/image_layout.cpp
   ${CMAKE_CURRENT_LIST_DIR}/model_packer.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/pack_loader.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/packed_file.cpp
   ${CMAKE_CURRENT_LIST_DIR}/widen.cpp)
 target_include_directories(tidegate_packing PRIVATE ${PROJECT_SOURCE_DIR}/lib)
 target_link_libraries(tidegate_packing

@@ -1,0 +1,47 @@
+// PackLoader: a packed model from its file, or packed anew where the file does not serve.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runner/encoder/model_packer.hpp"
+#include "runner/encoder/packed_file.hpp"
+
+namespace tidegate {
+
+/// A packed model, in memory or mapped. Moving it moves no number: views stay good.
+class LoadedPack {
+ public:
+  LoadedPack(PackedImage image, std::string report) : image_(std::move(image)), report_(std::move(report)) {}
+  explicit LoadedPack(PackedFile file) : file_(std::move(file)) {}
+
+  [[nodiscard]] const PackingPlan& plan() const noexcept { return file_ ? file_->facts().plan : image_.plan; }
+  [[nodiscard]] const std::string& report() const noexcept { return file_ ? file_->facts().report : report_; }
+  [[nodiscard]] PackedModel view(const EncoderModel& model) const {
+    return view_image(model, plan(), file_ ? file_->image().data() : image_.bytes.data());
+  }
+  [[nodiscard]] bool is_mapped() const noexcept { return file_.has_value(); }
+
+  std::vector<std::string> notes;  ///< why a file was not used or could not be written
+
+ private:
+  std::optional<PackedFile> file_;
+  PackedImage image_;  // unless there is a file
+  std::string report_;
+};
+
+struct BuiltPack {
+  PackedImage image;
+  std::string report;
+};
+using PackBuilder = std::function<Result<BuiltPack>()>;
+
+/// Takes the file at `path`; if it is absent, stale or damaged, builds, writes the file
+/// and maps it. That no file could be written is a note, never an error. Errors: those
+/// of `build`.
+[[nodiscard]] Result<LoadedPack> load_pack(const std::string& path, const EncoderModel& model, const PackKey& key,
+                                           const PackBuilder& build);
+
+}  // namespace tidegate

@@ -14,6 +14,7 @@
 #include <functional>
 #include <thread>
 
+#include "base/sha256.hpp"
 #include "packing_fixture.hpp"
 #include "runner/encoder/pack_loader.hpp"
 #include "support/random_model.hpp"
@@ -56,10 +57,9 @@ LoadedPack loaded(Result<LoadedPack> pack) {
   return *std::move(pack);
 }
 
-std::string weights_of(const LoadedPack& pack, const EncoderModel& model) {
-  const PackedModel view = pack.view(model);
-  const auto* first = reinterpret_cast<const char*>(view.words);
-  return {first, image_size(model, pack.plan())};
+std::string weights_of(const LoadedPack& pack) {
+  const auto image = pack.image();
+  return {reinterpret_cast<const char*>(image.data()), image.size()};
 }
 
 bool mentions(const LoadedPack& pack, std::string_view words) {
@@ -94,14 +94,15 @@ TEST_CASE("packed file: a second load maps what the first has packed") {
   CHECK(source.builds == 1);
   CHECK(second.is_mapped());
   CHECK(second.notes.empty());
-  CHECK(second.report() == R"({"mean":1})");
-  CHECK(second.plan() == first.plan());
-  CHECK(second.plan().layers[1].qkv_factors == std::vector<float>(12, 1.5F));
-  CHECK(second.plan().layers[0].number(LinearKind::output) == Number::bf16);
-  const auto packed = pack_model(source.source.model, second.plan());
+  CHECK(second.facts().report == R"({"mean":1})");
+  CHECK(second.facts().plan == first.facts().plan);
+  CHECK(second.facts().plan.layers[1].qkv_factors == std::vector<float>(12, 1.5F));
+  CHECK(second.facts().plan.layers[0].number(LinearKind::output) == Number::bf16);
+  const auto packed = pack_model(source.source.model, second.facts().plan);
   REQUIRE(packed);
-  const PackedModel expected = view_image(source.source.model, packed->plan, packed->bytes.data());
-  CHECK(std::memcmp(weights_of(second, source.source.model).data(), expected.words, packed->bytes.size()) == 0);
+  REQUIRE(second.image().size() == packed->bytes.size());
+  CHECK(std::memcmp(second.image().data(), packed->bytes.data(), packed->bytes.size()) == 0);
+  CHECK(second.facts().image_digest == Sha256().update(packed->bytes.span()).finish());
   CHECK(read_known_files(path) == source.source.model.known_files);
   CHECK_FALSE(std::filesystem::exists(path + ".tmp"));
 }
@@ -162,22 +163,22 @@ TEST_CASE("packed file: one whose plan does not fit the model is refused before 
   TemporaryFolder folder;
   const std::string path = folder.path() + "/pack";
   const LoadedPack pack = loaded(source.load(path));
-  const std::string image = weights_of(pack, source.source.model);
+  const std::string image = weights_of(pack);
   const auto bytes = std::as_bytes(std::span(image));
-  PackFacts facts{pack.plan(), "{}", {}};
+  PackFacts facts{pack.facts().plan, "{}", {}, {}};
   const auto refused = [&] {
     REQUIRE(write_packed_file(path, source.key, facts, bytes));
     return PackedFile::open(path, source.source.model, source.key).error().code();
   };
   facts.plan.layers.pop_back();
   CHECK(refused() == ErrorCode::invalid_argument);
-  facts.plan = pack.plan();
+  facts.plan = pack.facts().plan;
   facts.plan.layers[0].numbers[1] = static_cast<Number>(77);
   CHECK(refused() == ErrorCode::invalid_argument);
-  facts.plan = pack.plan();
+  facts.plan = pack.facts().plan;
   facts.plan.words = static_cast<DataType>(-5);
   CHECK(refused() == ErrorCode::invalid_argument);
-  facts.plan = pack.plan();
+  facts.plan = pack.facts().plan;
   facts.plan.layers[1].qkv_factors.clear();
   CHECK(refused() == ErrorCode::corrupt_data);
 }
@@ -191,8 +192,8 @@ TEST_CASE("packed file: where none can be written the weights stay in memory and
     const LoadedPack pack = loaded(source.load(folder.path() + place));
     CHECK_FALSE(pack.is_mapped());
     CHECK(mentions(pack, "were not stored"));
-    CHECK(pack.report() == R"({"mean":1})");
-    CHECK(pack.view(source.source.model).layers.size() == 2);
+    CHECK(pack.facts().report == R"({"mean":1})");
+    CHECK(pack.image().size() == image_size(source.source.model, pack.facts().plan));
   }
 }
 
@@ -238,7 +239,7 @@ TEST_CASE("packed file: threads that pack at once all get the same weights") {
       threads.emplace_back([&] {
         ready.fetch_add(1);
         while (ready.load() < 4) std::this_thread::yield();
-        if (auto pack = source.load(path)) own = weights_of(*pack, source.source.model);
+        if (auto pack = source.load(path)) own = weights_of(*pack);
       });
     }
     for (std::thread& thread : threads) thread.join();

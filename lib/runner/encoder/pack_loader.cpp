@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/sha256.hpp"
 #include "base/try.hpp"
 
 namespace tidegate {
@@ -15,7 +16,8 @@ Result<LoadedPack> load_pack(const std::string& path, const EncoderModel& model,
     notes.push_back("packed anew: " + std::string(file.error().message()));
   }
   TIDEGATE_TRY(BuiltPack built, build());
-  const PackFacts facts{built.image.plan, built.report, model.known_files};
+  PackFacts facts{std::move(built.image.plan), std::move(built.report), model.known_files, {}};
+  facts.image_digest = Sha256().update(built.image.bytes.span()).finish();
   const auto written = write_packed_file(path, key, facts, built.image.bytes.span());
   if (!written) {
     notes.push_back("the packed weights were not stored: " + std::string(written.error().message()));
@@ -23,7 +25,7 @@ Result<LoadedPack> load_pack(const std::string& path, const EncoderModel& model,
     // Mapped, so that the processes that run this model share the pages.
     file = PackedFile::open(path, model, key);
   }
-  LoadedPack pack = file ? LoadedPack(*std::move(file)) : LoadedPack(std::move(built.image), std::move(built.report));
+  LoadedPack pack = file ? LoadedPack(*std::move(file)) : LoadedPack(std::move(facts), std::move(built.image.bytes));
   pack.notes = std::move(notes);
   return pack;
 }

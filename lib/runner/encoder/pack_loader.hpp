@@ -14,22 +14,19 @@ namespace tidegate {
 /// A packed model, in memory or mapped. Moving it moves no number: views stay good.
 class LoadedPack {
  public:
-  LoadedPack(PackedImage image, std::string report) : image_(std::move(image)), report_(std::move(report)) {}
+  LoadedPack(PackFacts facts, AlignedArray<std::byte> image) : facts_(std::move(facts)), memory_(std::move(image)) {}
   explicit LoadedPack(PackedFile file) : file_(std::move(file)) {}
 
-  [[nodiscard]] const PackingPlan& plan() const noexcept { return file_ ? file_->facts().plan : image_.plan; }
-  [[nodiscard]] const std::string& report() const noexcept { return file_ ? file_->facts().report : report_; }
-  [[nodiscard]] PackedModel view(const EncoderModel& model) const {
-    return view_image(model, plan(), file_ ? file_->image().data() : image_.bytes.data());
-  }
+  [[nodiscard]] const PackFacts& facts() const noexcept { return file_ ? file_->facts() : facts_; }
+  [[nodiscard]] std::span<const std::byte> image() const noexcept { return file_ ? file_->image() : memory_.span(); }
   [[nodiscard]] bool is_mapped() const noexcept { return file_.has_value(); }
 
   std::vector<std::string> notes;  ///< why a file was not used or could not be written
 
  private:
   std::optional<PackedFile> file_;
-  PackedImage image_;  // unless there is a file
-  std::string report_;
+  PackFacts facts_;  // both unless there is a file
+  AlignedArray<std::byte> memory_;
 };
 
 struct BuiltPack {

@@ -114,6 +114,7 @@ std::string write_fields(const PackFacts& facts) {
     out.put(file.identity);
     out.put(file.digest);
   }
+  out.put(facts.image_digest);
   return out.bytes();
 }
 
@@ -154,7 +155,9 @@ std::optional<PackFacts> read_fields(std::span<const std::byte> bytes) {
     if (!name || !identity || !digest) return std::nullopt;
     facts.known_files.push_back({*std::move(name), *identity, *digest});
   }
-  if (!in.at_end()) return std::nullopt;
+  const auto image_digest = in.get<Digest>();
+  if (!image_digest || !in.at_end()) return std::nullopt;
+  facts.image_digest = *image_digest;
   return facts;
 }
 

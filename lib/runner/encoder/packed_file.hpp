@@ -23,6 +23,7 @@ struct PackFacts {
   PackingPlan plan;
   std::string report;  ///< JSON, not read here
   std::vector<KnownFile> known_files;
+  Digest image_digest{};  ///< of the image: with it two packs that embed differently are told apart
 };
 
 class PackedFile {

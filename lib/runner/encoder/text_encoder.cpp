@@ -6,7 +6,7 @@
 #include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "base/utf8.hpp"
-#include "runner/encoder/model_packer.hpp"
+#include "runner/encoder/prepared_network.hpp"
 
 namespace tidegate {
 namespace {
@@ -48,7 +48,7 @@ Result<std::unique_ptr<TextEncoderRunner>> TextEncoderRunner::create(const TextE
         .with_numbers(options.threads, kMaxThreads);
   }
   if (options.folder.empty()) return Error(ErrorCode::invalid_argument, "the model folder has no name");
-  TIDEGATE_TRY(EncoderModel loaded, load_encoder_model(options.folder));
+  TIDEGATE_TRY(EncoderModel loaded, load_encoder_model(options.folder, remembered_files(options)));
   auto model = std::make_unique<EncoderModel>(std::move(loaded));
   TIDEGATE_TRY(Tokenizer tokenizer, Tokenizer::load(model->tokenizer_folder, model->max_tokens));
   if (tokenizer.vocab_size() > model->config.vocab_size) {
@@ -80,29 +80,27 @@ Result<void> TextEncoderRunner::choose_prompt(const std::string& name) {
 Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const EncoderTuning& tuning) {
   TIDEGATE_TRY(const KernelSet kernels, choose_kernels(options.isa));
   team_ = std::make_unique<Team>("tidegate-encode", options.threads);
-  const Number number = options.precision == Precision::f32    ? Number::f32
-                        : options.precision == Precision::bf16 ? Number::bf16
-                                                               : Number::u8;
-  TIDEGATE_TRY(PackedImage packed, pack_model(*model_, uniform_plan(model_->layers.size(), number)));
-  auto bytes = std::make_shared<AlignedArray<std::byte>>(std::move(packed.bytes));
-  NetworkImage image{packed.plan, {bytes, bytes->data()}};
-  TIDEGATE_TRY(encoder_,
-               SequenceEncoder::create(*model_, std::move(image), kernels_of(kernels), tuning.products, *team_));
-  describe(std::string(to_string(options.precision)));
+  TIDEGATE_TRY(PreparedNetwork prepared, prepare_network(*model_, tokenizer_, options, *team_));
+  TIDEGATE_TRY(encoder_, SequenceEncoder::create(*model_, std::move(prepared.image), kernels_of(kernels),
+                                                 tuning.products, *team_));
+  describe(prepared, kernels);
   return {};
 }
 
-void TextEncoderRunner::describe(const std::string& precision) {
+void TextEncoderRunner::describe(const PreparedNetwork& prepared, KernelSet kernels) {
+  const std::string precision(to_string(prepared.precision));
   info_.kind = "encoder";
   info_.max_tokens = model_->max_tokens;
   Sha256 digest;
   digest.update(std::as_bytes(std::span(model_->content_digest))).update_field(precision);
+  digest.update(std::as_bytes(std::span(prepared.image_digest)));
   digest.update_u64(kArithmeticRevision).update_field(encoder_->description());
   digest.update_u64(model_->max_tokens).update_field(prompt_);
   info_.fingerprint = digest.finish();
-  info_.notes.push_back("precision: " + precision);
-  info_.notes.push_back(encoder_->description());
+  info_.notes = {"precision: " + precision, "kernels: " + std::string(to_string(kernels))};
+  info_.notes.insert(info_.notes.end(), prepared.notes.begin(), prepared.notes.end());
   if (const std::string reason = why_not_faster(cpu_features()); !reason.empty()) info_.notes.push_back(reason);
+  info_.notes.push_back(encoder_->description());
   info_.notes.push_back("dimension: " + std::to_string(model_->dimension));
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/mutex.hpp"
-#include "runner/encoder/sequence_encoder.hpp"
+#include "runner/encoder/prepared_network.hpp"
 #include "runner/encoder/tokenizer.hpp"
 #include "tidegate/modules.hpp"
 
@@ -45,7 +45,7 @@ class TextEncoderRunner final : public ModelRunner {
 
   [[nodiscard]] Result<void> choose_prompt(const std::string& name);
   [[nodiscard]] Result<void> load(const TextEncoderOptions& options, const EncoderTuning& tuning);
-  void describe(const std::string& precision);
+  void describe(const PreparedNetwork& prepared, KernelSet kernels);
   void collect(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
 
   std::unique_ptr<const EncoderModel> model_;  // the encoder points into it
@@ -56,7 +56,7 @@ class TextEncoderRunner final : public ModelRunner {
 
   std::unique_ptr<Team> team_;
 
-  Mutex mutex_;  // held for a whole run; nothing else is taken under it
+  Mutex mutex_;                               // held for a whole run; nothing else is taken under it
   std::unique_ptr<SequenceEncoder> encoder_;  // run under mutex_
   std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
 };

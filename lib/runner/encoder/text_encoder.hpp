@@ -39,6 +39,14 @@ class TextEncoderRunner final : public ModelRunner {
   /// calling thread is one of the team.
   void run(std::span<BatchItem> batch) override;
 
+  /// From now on adds up phase times in `per_member`, one a thread; empty = no longer.
+  /// No run may be going on.
+  void measure(std::span<PhaseTimes> per_member) { encoder_->measure(per_member); }
+
+  [[nodiscard]] std::size_t threads() const noexcept { return team_->size(); }
+  [[nodiscard]] const EncoderModel& model() const noexcept { return *model_; }
+  [[nodiscard]] const SequenceEncoder& encoder() const noexcept { return *encoder_; }
+
  private:
   TextEncoderRunner(std::unique_ptr<EncoderModel> model, Tokenizer tokenizer)
       : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
@@ -56,7 +64,7 @@ class TextEncoderRunner final : public ModelRunner {
 
   std::unique_ptr<Team> team_;
 
-  Mutex mutex_;  // held for a whole run; nothing else is taken under it
+  Mutex mutex_;                               // held for a whole run; nothing else is taken under it
   std::unique_ptr<SequenceEncoder> encoder_;  // run under mutex_
   std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
 };

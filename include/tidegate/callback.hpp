@@ -87,6 +87,8 @@ class UniqueFunction<R(Args...)> {
 /// Runs functions somewhere else. Implemented by users who want completions on
 /// their own threads. Thread rule: `post` is called from any thread, must not
 /// block or throw, and must not run `task` before it returns. A task never throws.
+/// Where `post` throws all the same (out of memory), the work it refused goes another
+/// way: docs/concurrency.md.
 class Executor {
  public:
   virtual ~Executor() = default;

@@ -40,18 +40,19 @@ struct ModelOptions {
   AdmissionOptions admission{};
 };
 
-/// How a drain ended.
+/// How one drain ended.
 struct DrainReport {
-  std::uint64_t finished = 0;       ///< completed with their answer during the drain
-  std::uint64_t failed = 0;         ///< completed with shutting_down at the bound
-  std::uint32_t stuck_batches = 0;  ///< still inside a runner at the bound
+  std::uint64_t finished = 0;       ///< completed with their answer during this drain
+  std::uint64_t failed = 0;         ///< completed with shutting_down at its bound
+  std::uint32_t stuck_batches = 0;  ///< still inside a runner when it ended
 };
 
 /// Thread-safe. Every accepted request completes exactly once: with its answer,
 /// or with deadline_exceeded, cancelled, backend_failed, shutting_down, ... A
 /// refused one changes nothing. Destruction drains with `drain_timeout` and is
 /// bounded even if a runner hangs: such a runner keeps its thread and itself
-/// alive until it returns.
+/// alive until it returns. Completions get `drain_timeout` too, a second at least, to
+/// run on the engine's own thread before the destructor returns.
 class Engine {
  public:
   using Callback = UniqueFunction<void(Result<Response>)>;
@@ -66,7 +67,7 @@ class Engine {
 
   /// Serves `name` from these replicas, which must have equal fingerprints.
   /// Errors: invalid_argument, already_exists, shutting_down, queue_full (1024
-  /// models), out_of_memory, unavailable (no thread). Waits for a drain in progress.
+  /// models), out_of_memory, unavailable (no thread).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
   /// Starts one request. Never blocks on the model; costs the caller the look-up in
@@ -74,7 +75,8 @@ class Engine {
   /// On success `on_done` runs exactly once, later, on the completion executor and
   /// never inside this call. On an error nothing was accepted and `on_done` is
   /// destroyed uncalled: the error is the answer. Errors: not_found (model),
-  /// invalid_argument, too_large, queue_full (with retry_after), shutting_down.
+  /// invalid_argument, too_large, queue_full (with retry_after), shutting_down,
+  /// out_of_memory, host_failed (an executor, clock or tier of the program's threw).
   [[nodiscard]] Result<RequestId> infer(Request request, Callback on_done);
 
   /// As `infer`; a refusal is a ready future.
@@ -89,8 +91,9 @@ class Engine {
   bool cancel(RequestId id);
 
   /// Refuses new requests, lets accepted ones finish until `bound`, then fails the
-  /// rest with shutting_down. Blocks until then. Idempotent; concurrent calls wait
-  /// for the first.
+  /// rest with shutting_down. Blocks until then. A later call waits once more for the
+  /// batches that are still inside a runner and reports how things stand then; drains
+  /// of several threads run one after the other.
   DrainReport drain(Duration bound);
 
   [[nodiscard]] MetricsSnapshot metrics() const;

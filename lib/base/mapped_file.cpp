@@ -21,6 +21,15 @@ Error system_error(const std::string& path, const char* action) {
                fmt::format("cannot {} '{}': {}", action, path, std::strerror(reason)));
 }
 
+std::int64_t nanoseconds(const timespec& time) {
+  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+FileIdentity identity_of(const struct stat& facts) {
+  return {facts.st_ino, static_cast<std::uint64_t>(facts.st_size), nanoseconds(facts.st_mtim),
+          nanoseconds(facts.st_ctim)};
+}
+
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
@@ -42,15 +51,16 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   auto error = data == MAP_FAILED ? system_error(path, "map") : Error(ErrorCode::internal, "");
   ::close(descriptor);
   if (data == MAP_FAILED) return error;
-  return MappedFile(static_cast<const std::byte*>(data), size);
+  return MappedFile(static_cast<const std::byte*>(data), identity_of(facts));
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), identity_(other.identity_) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(identity_, other.identity_);
   return *this;
 }
 

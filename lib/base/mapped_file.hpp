@@ -2,12 +2,23 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
 #include "tidegate/result.hpp"
 
 namespace tidegate {
+
+/// What changes when a file is replaced or written to.
+struct FileIdentity {
+  std::uint64_t inode = 0;
+  std::uint64_t size = 0;
+  std::int64_t modified_ns = 0;  ///< st_mtim since 1970
+  std::int64_t changed_ns = 0;   ///< st_ctim since 1970
+
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
 
 /// Maps a regular file read-only and shared, so processes share its pages.
 /// A file cut short by someone else while mapped raises SIGBUS on access: model
@@ -22,11 +33,15 @@ class MappedFile {
   ~MappedFile();
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  /// As it was when the file was opened.
+  [[nodiscard]] const FileIdentity& identity() const noexcept { return identity_; }
 
  private:
-  MappedFile(const std::byte* data, std::size_t size) noexcept : data_(data), size_(size) {}
+  MappedFile(const std::byte* data, const FileIdentity& identity) noexcept
+      : data_(data), size_(static_cast<std::size_t>(identity.size)), identity_(identity) {}
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  FileIdentity identity_;
 };
 
 /// The whole text of a small file. Errors: not_found, io_error, too_large (above `limit` bytes).

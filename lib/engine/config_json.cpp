@@ -2,17 +2,17 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "base/try.hpp"
 #include "engine/config_schema.hpp"
+#include "engine/json_tree.hpp"
 
 namespace tidegate {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using config::Field;
 using config::Value;
 using config::ValueType;
@@ -33,34 +33,13 @@ std::string shown(std::string_view key) {
   return key.size() > kMaxKeyShown ? text + "..." : text;
 }
 
-/// Lists and objects by their kind only: printing one recurses as deep as it is nested.
-std::string shown_value(const nlohmann::json& value) {
-  if (value.is_structured()) return std::string("an ") + value.type_name();
-  return shown(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
-}
-
-Result<Json> parse_object(std::string_view json) {
+Result<JsonTree> parse_object(std::string_view json) {
   if (json.size() > kMaxJsonBytes) return invalid("the configuration is larger than 16 MiB");
   if (json.find('\0') != std::string_view::npos) return invalid("the configuration holds a NUL byte");
-  // Keys seen in each object that is still open: JSON leaves repeated keys undefined.
-  std::vector<std::set<std::string>> open;
-  std::string repeated;
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second) {
-      repeated = parsed.get<std::string>();
-    }
-    return true;
-  };
-  try {
-    Json parsed = Json::parse(json, watch);
-    if (!repeated.empty()) return invalid("key '" + shown(repeated) + "' is given twice in one object");
-    if (!parsed.is_object()) return invalid("the configuration must be a JSON object");
-    return parsed;
-  } catch (const nlohmann::json::exception& failure) {
-    return invalid(std::string("the configuration is not valid JSON: ") + failure.what());
-  }
+  auto parsed = parse_json_tree(json);
+  if (!parsed) return invalid("the configuration cannot be read: " + std::string(parsed.error().message()));
+  if (parsed->as<JsonTree::Object>() == nullptr) return invalid("the configuration must be a JSON object");
+  return parsed;
 }
 
 template <class Target>
@@ -116,33 +95,35 @@ Error wrong_choice(std::string_view values, const std::string& key, std::string_
                  (nearest.empty() ? "" : "; the nearest is '" + nearest + "'"));
 }
 
-template <class Target>
-Result<Value> read_integer(const Field<Target>& field, const std::string& key, const Json& json) {
-  const std::string range = "an integer from " + std::to_string(field.minimum) + " to " +
-                            std::to_string(field.maximum) + (field.unit.empty() ? "" : " ") + std::string(field.unit);
-  if (!json.is_number_integer()) {
-    return invalid("key '" + key + "' must be " + range + ", not " + shown_value(json));
-  }
-  const bool fits = !json.is_number_unsigned() ||
-                    json.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()};
-  if (!fits || json.get<std::int64_t>() < field.minimum || json.get<std::int64_t>() > field.maximum) {
-    return invalid("key '" + key + "' must be " + range + ", not " + shown_value(json));
-  }
-  return Value(json.get<std::int64_t>());
+/// nullopt if it is no integer or does not fit.
+std::optional<std::int64_t> integer_of(const JsonTree& json) {
+  if (const auto* const number = json.as<std::int64_t>()) return *number;
+  const auto* const number = json.as<std::uint64_t>();
+  if (number == nullptr || *number > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) return std::nullopt;
+  return static_cast<std::int64_t>(*number);
 }
 
 template <class Target>
-Result<Value> read_string(const Field<Target>& field, const std::string& key, const Json& json) {
-  if (!json.is_string()) return invalid("key '" + key + "' must be a string, not " + shown_value(json));
-  auto value = json.get<std::string>();
-  if (!field.values.empty() && !is_one_of(field.values, value)) return wrong_choice(field.values, key, value);
-  const auto length = static_cast<std::int64_t>(value.size());
+Result<Value> read_integer(const Field<Target>& field, const std::string& key, const JsonTree& json) {
+  const std::optional<std::int64_t> value = integer_of(json);
+  if (value && *value >= field.minimum && *value <= field.maximum) return Value(*value);
+  return invalid("key '" + key + "' must be an integer from " + std::to_string(field.minimum) + " to " +
+                 std::to_string(field.maximum) + (field.unit.empty() ? "" : " ") + std::string(field.unit) + ", not " +
+                 json.shown());
+}
+
+template <class Target>
+Result<Value> read_string(const Field<Target>& field, const std::string& key, const JsonTree& json) {
+  const auto* const value = json.as<std::string>();
+  if (value == nullptr) return invalid("key '" + key + "' must be a string, not " + json.shown());
+  if (!field.values.empty() && !is_one_of(field.values, *value)) return wrong_choice(field.values, key, *value);
+  const auto length = static_cast<std::int64_t>(value->size());
   if (length < field.minimum || length > field.maximum) {
     return invalid("key '" + key + "' must have " + std::to_string(field.minimum) + " to " +
                    std::to_string(field.maximum) + " bytes, not " + std::to_string(length));
   }
-  if (value.find('\0') != std::string::npos) return invalid("key '" + key + "' holds a NUL byte");
-  return Value(std::move(value));
+  if (value->find('\0') != std::string::npos) return invalid("key '" + key + "' holds a NUL byte");
+  return Value(*value);
 }
 
 /// Sets fields of one Target from one object and remembers which keys were given.
@@ -154,16 +135,17 @@ class Reader {
 
   /// `take_models` gets the value of "models"; it is not called for other scopes.
   template <class TakeModels>
-  Result<void> read(const Json& object, const std::string& prefix, TakeModels&& take_models) {
-    for (const auto& [name, value] : object.items()) {
+  Result<void> read(const JsonTree::Object& object, const std::string& prefix, TakeModels&& take_models) {
+    for (const auto& [name, value] : object) {
       const std::string key = prefix + name;
       if (std::is_same_v<Target, EngineConfig> && key == kModelsKey) {
         TIDEGATE_CHECK(take_models(value));
         continue;
       }
       const Field<Target>* const field = find_field(fields_, key);
-      if (field == nullptr && value.is_object() && is_prefix(key + '.')) {
-        TIDEGATE_CHECK(read(value, key + '.', take_models));
+      const auto* const members = value.template as<JsonTree::Object>();
+      if (field == nullptr && members != nullptr && is_prefix(key + '.')) {
+        TIDEGATE_CHECK(read(*members, key + '.', take_models));
         continue;
       }
       if (field == nullptr) return unknown_key(fields_, where_, key);
@@ -179,7 +161,7 @@ class Reader {
     return std::any_of(fields_.begin(), fields_.end(), [prefix](const auto& f) { return f.key.starts_with(prefix); });
   }
 
-  Result<void> set(const Field<Target>& field, const Json& json) {
+  Result<void> set(const Field<Target>& field, const JsonTree& json) {
     const std::string key = where_ + std::string(field.key);
     if (!given_.insert(field.key).second) return invalid("key '" + key + "' is given twice");
     TIDEGATE_TRY(const Value value,
@@ -212,19 +194,21 @@ Result<void> check_model(const ModelConfig& model, const std::set<std::string_vi
   return {};
 }
 
-Result<ModelConfig> read_model(const Json& object, ModelConfig base, const std::string& where) {
-  if (!object.is_object()) return invalid("'" + where + "' must be an object");
+Result<ModelConfig> read_model(const JsonTree& json, ModelConfig base, const std::string& where) {
+  const auto* const object = json.as<JsonTree::Object>();
+  if (object == nullptr) return invalid("'" + where + "' must be an object");
   const std::string prefix = where.empty() ? "" : where + '.';
   Reader<ModelConfig> reader(base, config::model_fields(), prefix);
-  TIDEGATE_CHECK(reader.read(object, "", [](const Json&) { return Result<void>(); }));
+  TIDEGATE_CHECK(reader.read(*object, "", [](const JsonTree&) { return Result<void>(); }));
   TIDEGATE_CHECK(check_model(base, reader.given(), prefix));
   return base;
 }
 
-Result<std::vector<ModelConfig>> read_models(const Json& list) {
-  if (!list.is_array()) return invalid("key 'models' must be a list of objects");
+Result<std::vector<ModelConfig>> read_models(const JsonTree& json) {
+  const auto* const list = json.as<JsonTree::Array>();
+  if (list == nullptr) return invalid("key 'models' must be a list of objects");
   std::vector<ModelConfig> models;
-  for (const Json& entry : list) {
+  for (const JsonTree& entry : *list) {
     const std::string where = "models[" + std::to_string(models.size()) + "]";
     TIDEGATE_TRY(ModelConfig model, read_model(entry, {}, where));
     const auto same = [&](const ModelConfig& other) { return other.name == model.name; };
@@ -236,54 +220,61 @@ Result<std::vector<ModelConfig>> read_models(const Json& list) {
   return models;
 }
 
-Json to_json(const Value& value) {
-  if (const auto* const number = std::get_if<std::int64_t>(&value)) return *number;
-  return *std::get_if<std::string>(&value);
+JsonTree text(std::string_view value) { return {std::string(value)}; }
+
+JsonTree to_json(const Value& value) {
+  if (const auto* const number = std::get_if<std::int64_t>(&value)) return {*number};
+  return text(*std::get_if<std::string>(&value));
 }
 
-Json dump_model(const ModelConfig& model) {
-  Json object = Json::object();
+JsonTree dump_model(const ModelConfig& model) {
+  JsonTree::Object object;
   for (const Field<ModelConfig>& field : config::model_fields()) {
     if ((field.kinds & config::bit(model.kind)) == 0) continue;
-    object[std::string(field.key)] = to_json(field.get(model));
+    object.push_back({std::string(field.key), to_json(field.get(model))});
   }
-  return object;
+  return {std::move(object)};
 }
 
 template <class Target>
-Json describe(std::span<const Field<Target>> fields) {
-  Json list = Json::array();
-  for (const Field<Target>& field : fields) {
-    Json row{{"key", field.key},
-             {"type", field.type == ValueType::integer ? "integer" : "string"},
-             {"unit", field.unit},
-             {"default", to_json(field.get(Target{}))}};
-    if (field.type == ValueType::integer) {
-      row["minimum"] = field.minimum;
-      row["maximum"] = field.maximum;
-    } else if (field.values.empty()) {
-      row["min_length"] = field.minimum;
-      row["max_length"] = field.maximum;
-    }
-    if (!field.values.empty()) {
-      Json values = Json::array();
-      for (const std::string_view value : config::split_values(field.values)) values.push_back(value);
-      row["values"] = std::move(values);
-    }
-    if (field.kinds != ~0U) row["kinds"] = kinds_text(field.kinds);
-    row["since"] = field.since;
-    row["text"] = field.text;
-    list.push_back(std::move(row));
+JsonTree describe(const Field<Target>& field) {
+  JsonTree::Object row;
+  const auto add = [&row](const char* name, JsonTree value) { row.push_back({name, std::move(value)}); };
+  add("key", text(field.key));
+  add("type", text(field.type == ValueType::integer ? "integer" : "string"));
+  add("unit", text(field.unit));
+  add("default", to_json(field.get(Target{})));
+  if (field.type == ValueType::integer) {
+    add("minimum", {field.minimum});
+    add("maximum", {field.maximum});
+  } else if (field.values.empty()) {
+    add("min_length", {field.minimum});
+    add("max_length", {field.maximum});
   }
-  return list;
+  if (!field.values.empty()) {
+    JsonTree::Array values;
+    for (const std::string_view value : config::split_values(field.values)) values.push_back(text(value));
+    add("values", {std::move(values)});
+  }
+  if (field.kinds != ~0U) add("kinds", text(kinds_text(field.kinds)));
+  add("since", text(field.since));
+  add("text", text(field.text));
+  return {std::move(row)};
+}
+
+template <class Target>
+JsonTree describe(std::span<const Field<Target>> fields) {
+  JsonTree::Array list;
+  for (const Field<Target>& field : fields) list.push_back(describe(field));
+  return {std::move(list)};
 }
 
 }  // namespace
 
 Result<EngineConfig> merge_config(EngineConfig base, std::string_view json) {
-  TIDEGATE_TRY(const Json object, parse_object(json));
+  TIDEGATE_TRY(const JsonTree tree, parse_object(json));
   Reader<EngineConfig> reader(base, config::engine_fields(), "");
-  TIDEGATE_CHECK(reader.read(object, "", [&base](const Json& list) -> Result<void> {
+  TIDEGATE_CHECK(reader.read(*tree.as<JsonTree::Object>(), "", [&base](const JsonTree& list) -> Result<void> {
     TIDEGATE_TRY(base.models, read_models(list));
     return {};
   }));
@@ -297,8 +288,8 @@ Result<EngineConfig> merge_config(EngineConfig base, std::string_view json) {
 Result<EngineConfig> parse_config(std::string_view json) { return merge_config(EngineConfig{}, json); }
 
 Result<ModelConfig> parse_model_config(std::string_view json, ModelConfig base) {
-  TIDEGATE_TRY(const Json object, parse_object(json));
-  return read_model(object, std::move(base), "");
+  TIDEGATE_TRY(const JsonTree tree, parse_object(json));
+  return read_model(tree, std::move(base), "");
 }
 
 Result<ModelConfig> parse_host_model_config(std::string_view name, std::string_view json) {
@@ -313,18 +304,21 @@ Result<ModelConfig> parse_host_model_config(std::string_view name, std::string_v
 }
 
 std::string dump_config(const EngineConfig& config) {
-  Json object = Json::object();
+  JsonTree::Object object;
   for (const Field<EngineConfig>& field : config::engine_fields()) {
-    object[std::string(field.key)] = to_json(field.get(config));
+    object.push_back({std::string(field.key), to_json(field.get(config))});
   }
-  Json models = Json::array();
+  JsonTree::Array models;
   for (const ModelConfig& model : config.models) models.push_back(dump_model(model));
-  object[std::string(kModelsKey)] = std::move(models);
-  return object.dump(2, ' ', false, Json::error_handler_t::replace);
+  object.push_back({std::string(kModelsKey), {std::move(models)}});
+  return write_json_tree({std::move(object)});
 }
 
 std::string config_schema_json() {
-  return Json{{"runtime", describe(config::engine_fields())}, {"model", describe(config::model_fields())}}.dump(2);
+  JsonTree::Object object;
+  object.push_back({"runtime", describe(config::engine_fields())});
+  object.push_back({"model", describe(config::model_fields())});
+  return write_json_tree({std::move(object)});
 }
 
 }  // namespace tidegate

@@ -1,4 +1,5 @@
 // Shutdown, in order: refuse, let finish, fail the rest, end the threads.
+#include <algorithm>
 #include <condition_variable>
 
 #include "engine/engine_impl.hpp"
@@ -34,55 +35,87 @@ class DrainGate {
   bool expired_ TIDEGATE_GUARDED_BY(mutex_) = false;
 };
 
-std::uint64_t answered(const std::vector<std::shared_ptr<Pipeline>>& pipelines) {
-  std::uint64_t sum = 0;
-  for (const auto& pipeline : pipelines) sum += pipeline->stats().answered;
-  return sum;
-}
+/// What the destructor gives completions that are decided already, however short the
+/// drain_timeout is: they only have to be called.
+constexpr Duration kLeastTimeForCompletions = std::chrono::seconds(1);
 
 }  // namespace
 
-DrainReport Engine::Impl::drain(Duration bound) {
-  MutexLock drain_lock(drain_mutex);
-  if (drained) return drain_report;
-  drained = true;
-  const auto all = pipelines();
-  const std::uint64_t answered_before = answered(all);
-  for (const auto& pipeline : all) pipeline->close();
-  if (bound > Duration::zero()) {
-    const auto gate = std::make_shared<DrainGate>(all.size());
-    for (const auto& pipeline : all) pipeline->on_idle([gate] { gate->one_is_idle(); });
-    const TimePoint now = services->clock->now();
-    const TimePoint end = bound > kNoDeadline - now ? kNoDeadline : now + bound;
-    const AlarmId alarm = services->clock->call_at(end, [gate] { gate->bound_reached(); });
-    gate->wait();
-    services->clock->cancel(alarm);
+std::uint64_t Engine::Impl::answered() const noexcept {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; const auto one = pipeline(i); ++i) sum += one->stats().answered;
+  return sum;
+}
+
+DrainReport Engine::Impl::drain(Duration bound) noexcept {
+  const std::thread::id self = std::this_thread::get_id();
+  {
+    MutexLock lock(drain_mutex);
+    // A completion that had to run inside this very drain cannot wait for it.
+    if (drain_thread == self) return {};
+    while (drain_thread != std::thread::id()) lock.wait(drain_ended);
+    drained = true;
+    drain_thread = self;
   }
-  for (const auto& pipeline : all) {
-    drain_report.failed += pipeline->fail_remaining();
+  const DrainReport report = drain_once(bound);
+  MutexLock lock(drain_mutex);
+  drain_thread = {};
+  drain_ended.notify_all();
+  return report;
+}
+
+/// Waits until nothing waits or runs, for `bound` at most.
+void Engine::Impl::await_idle(Duration bound) {
+  std::size_t count = 0;
+  while (pipeline(count) != nullptr) ++count;
+  const auto gate = std::make_shared<DrainGate>(count);
+  for (std::size_t i = 0; i < count; ++i) pipeline(i)->on_idle([gate] { gate->one_is_idle(); });
+  const TimePoint now = services->clock->now();
+  const TimePoint end = bound > kNoDeadline - now ? kNoDeadline : now + bound;
+  const AlarmId alarm = services->clock->call_at(end, [gate] { gate->bound_reached(); });
+  gate->wait();
+  services->clock->cancel(alarm);
+}
+
+DrainReport Engine::Impl::drain_once(Duration bound) noexcept {
+  const std::uint64_t answered_before = answered();
+  for (std::size_t i = 0; const auto one = pipeline(i); ++i) one->close();
+  if (bound > Duration::zero()) {
+    try {
+      await_idle(bound);
+    } catch (...) {
+      // Without an alarm the wait could last for ever, so the bound counts as reached.
+    }
+  }
+  DrainReport report;
+  for (std::size_t i = 0; const auto one = pipeline(i); ++i) {
+    report.failed += one->fail_remaining();
     // Another thread may hold endings it has not posted; the completion executor
     // must not stop before them. It only posts, so the wait is short.
-    pipeline->await_performed();
-    drain_report.stuck_batches += pipeline->stats().running_batches;
+    one->await_performed();
+    report.stuck_batches += one->stats().running_batches;
   }
-  drain_report.finished = answered(all) - answered_before;
-  return drain_report;
+  report.finished = answered() - answered_before;
+  return report;
 }
 
 Engine::Impl::~Impl() {
-  const DrainReport report = drain(options.drain_timeout);
+  bool again = false;
+  {
+    MutexLock lock(drain_mutex);
+    again = drained;
+  }
+  // Who has drained has waited already.
+  const DrainReport report = drain(again ? Duration::zero() : options.drain_timeout);
   // An idle thread ends at once. Where a runner hangs there is nothing more to wait
   // for: its thread is left behind with everything it uses.
   const Duration bound = report.stuck_batches == 0 ? Duration::max() : Duration::zero();
-  std::vector<std::shared_ptr<ThreadPool>> pools;
-  {
-    MutexLock lock(mutex);
-    for (Model& model : models) pools.push_back(model.workers);
+  for (std::size_t i = 0; pipeline(i) != nullptr; ++i) {
+    if (const auto pool = workers(i)) pool->stop(bound);
   }
-  for (const auto& pool : pools) {
-    if (pool != nullptr) pool->stop(bound);
+  if (completion_threads != nullptr) {
+    completion_threads->stop(std::max(options.drain_timeout, kLeastTimeForCompletions));
   }
-  if (completion_threads != nullptr) completion_threads->stop(options.drain_timeout);
 }
 
 }  // namespace tidegate

@@ -7,6 +7,7 @@
 
 #include "base/try.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/guarded_call.hpp"
 #include "engine/options_check.hpp"
 
 namespace tidegate {
@@ -88,17 +89,20 @@ Result<Engine::Impl::Found> Engine::Impl::find(std::string_view name) const {
   return Error(ErrorCode::not_found, fmt::format("the engine serves no model '{}'", name));
 }
 
-std::vector<std::shared_ptr<Pipeline>> Engine::Impl::pipelines() const {
+std::shared_ptr<Pipeline> Engine::Impl::pipeline(std::size_t i) const noexcept {
   MutexLock lock(mutex);
-  std::vector<std::shared_ptr<Pipeline>> all;
-  for (const Model& model : models) all.push_back(model.pipeline);
-  return all;
+  return i < models.size() ? models[i].pipeline : nullptr;
+}
+
+std::shared_ptr<ThreadPool> Engine::Impl::workers(std::size_t i) const noexcept {
+  MutexLock lock(mutex);
+  return i < models.size() ? models[i].workers : nullptr;
 }
 
 void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
-  for (const auto& pipeline : pipelines()) {
-    const SchedulerStats stats = pipeline->stats();
-    const MetricLabels labels{{"model", pipeline->name()}};
+  for (std::size_t i = 0; const auto model = pipeline(i); ++i) {
+    const SchedulerStats stats = model->stats();
+    const MetricLabels labels{{"model", model->name()}};
     const auto gauge = [&](const char* name, const char* help, std::uint64_t value) {
       samples.push_back({name, help, MetricKind::gauge, labels, static_cast<double>(value)});
     };
@@ -159,9 +163,14 @@ Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> rep
 }
 
 Result<RequestId> Engine::infer(Request request, Callback on_done) {
-  TIDEGATE_TRY(const Impl::Found model, impl_->find(request.model));
-  TIDEGATE_TRY(const std::uint64_t handle, model.pipeline->infer(std::move(request), std::move(on_done)));
-  return RequestId{model.index << WaiterTable::kHandleBits | handle};
+  try {
+    TIDEGATE_TRY(const Impl::Found model, impl_->find(request.model));
+    TIDEGATE_TRY(const std::uint64_t handle, model.pipeline->infer(std::move(request), std::move(on_done)));
+    return RequestId{model.index << WaiterTable::kHandleBits | handle};
+  } catch (...) {
+    // Nothing was accepted: the pipeline lets nothing pass from then on.
+    return thrown_on_the_way();
+  }
 }
 
 std::future<Result<Response>> Engine::infer_future(Request request) {
@@ -174,21 +183,20 @@ std::future<Result<Response>> Engine::infer_future(Request request) {
 }
 
 std::optional<Response> Engine::try_cached(const Request& request) {
-  const auto model = impl_->find(request.model);
-  if (!model) return std::nullopt;
-  return model->pipeline->try_cached(request.input);
+  try {
+    const auto model = impl_->find(request.model);
+    if (!model) return std::nullopt;
+    return model->pipeline->try_cached(request.input);
+  } catch (...) {
+    return std::nullopt;  // without memory for the answer it is not here
+  }
 }
 
 bool Engine::cancel(RequestId id) {
   const auto value = static_cast<std::uint64_t>(id);
   const std::uint64_t index = value >> WaiterTable::kHandleBits;
-  std::shared_ptr<Pipeline> pipeline;
-  {
-    MutexLock lock(impl_->mutex);
-    if (index >= impl_->models.size()) return false;
-    pipeline = impl_->models[index].pipeline;
-  }
-  return pipeline->cancel(value & ((1ULL << WaiterTable::kHandleBits) - 1));
+  const std::shared_ptr<Pipeline> pipeline = impl_->pipeline(index);
+  return pipeline != nullptr && pipeline->cancel(value & ((1ULL << WaiterTable::kHandleBits) - 1));
 }
 
 DrainReport Engine::drain(Duration bound) { return impl_->drain(bound); }

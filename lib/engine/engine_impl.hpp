@@ -1,7 +1,9 @@
 // What an Engine owns.
 #pragma once
 
+#include <condition_variable>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/thread_pool.hpp"
@@ -24,13 +26,18 @@ struct Engine::Impl {
     std::shared_ptr<Pipeline> pipeline;
   };
   [[nodiscard]] Result<Found> find(std::string_view name) const;
-  [[nodiscard]] std::vector<std::shared_ptr<Pipeline>> pipelines() const;
+  /// The i-th model's; nullptr beyond the last. Allocates nothing.
+  [[nodiscard]] std::shared_ptr<Pipeline> pipeline(std::size_t i) const noexcept;
+  [[nodiscard]] std::shared_ptr<ThreadPool> workers(std::size_t i) const noexcept;
   void collect(std::vector<MetricSample>& samples) const;
 
   /// May throw std::bad_alloc and std::system_error.
   [[nodiscard]] Result<void> add(const std::string& name, std::vector<Replica> replicas,
                                  const ModelOptions& model_options);
-  DrainReport drain(Duration bound);
+  DrainReport drain(Duration bound) noexcept;
+  DrainReport drain_once(Duration bound) noexcept;
+  void await_idle(Duration bound);
+  [[nodiscard]] std::uint64_t answered() const noexcept;
 
   const EngineOptions options;
   const std::shared_ptr<ThreadPool> completion_threads;  ///< null if the user supplied an executor
@@ -39,9 +46,10 @@ struct Engine::Impl {
   mutable Mutex mutex;                                   // leaf: no pipeline is called under it
   std::vector<Model> models TIDEGATE_GUARDED_BY(mutex);  ///< position = top bits of a RequestId
 
-  Mutex drain_mutex;  // serializes drains and add_model; before `mutex` and every pipeline's lock
-  bool drained TIDEGATE_GUARDED_BY(drain_mutex) = false;
-  DrainReport drain_report TIDEGATE_GUARDED_BY(drain_mutex);
+  Mutex drain_mutex;  // before `mutex`; not held while a drain does its work
+  std::condition_variable drain_ended;
+  bool drained TIDEGATE_GUARDED_BY(drain_mutex) = false;               ///< a drain has begun
+  std::thread::id drain_thread TIDEGATE_GUARDED_BY(drain_mutex) = {};  ///< whose drain runs now
 };
 
 }  // namespace tidegate

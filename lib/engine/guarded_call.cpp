@@ -7,25 +7,48 @@ namespace tidegate {
 namespace {
 
 /// Inside a catch block: what was thrown, as an Error.
-Error current_exception_as_error(const char* where) {
+Error thrown_by_model(const char* where) noexcept {
   try {
-    throw;
-  } catch (const std::bad_alloc&) {
-    return Error(ErrorCode::out_of_memory, "the model ran out of memory");
-  } catch (const std::exception& error) {
-    return Error(ErrorCode::backend_failed, std::string("the model threw in ") + where + ": " + error.what());
+    try {
+      throw;
+    } catch (const std::bad_alloc&) {
+      return Error(ErrorCode::out_of_memory, "the model ran out of memory");
+    } catch (const std::exception& error) {
+      return Error(ErrorCode::backend_failed, std::string("the model threw in ") + where + ": " + error.what());
+    } catch (...) {
+      return Error(ErrorCode::backend_failed, std::string("the model threw in ") + where);
+    }
   } catch (...) {
-    return Error(ErrorCode::backend_failed, std::string("the model threw in ") + where);
+    return Error(ErrorCode::backend_failed, "the model threw, and there is no memory to say what");
+  }
+}
+
+/// A copy where there is memory for one.
+Error same(const Error& error) noexcept {
+  try {
+    return error;
+  } catch (...) {
+    return Error(ErrorCode::backend_failed, "the model threw, and there is no memory to say what");
   }
 }
 
 }  // namespace
 
+Error thrown_on_the_way() noexcept {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "there is no memory to carry the request on");
+  } catch (...) {
+    return Error(ErrorCode::host_failed, "an executor, clock or cache tier supplied by the program threw");
+  }
+}
+
 Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input input) noexcept {
   try {
     return runner.prepare(std::move(input));
   } catch (...) {
-    return current_exception_as_error("prepare");
+    return thrown_by_model("prepare");
   }
 }
 
@@ -33,9 +56,9 @@ void guarded_run(ModelRunner& runner, std::span<BatchItem> batch) noexcept {
   try {
     runner.run(batch);
   } catch (...) {
-    const Error error = current_exception_as_error("run");
+    const Error error = thrown_by_model("run");
     for (BatchItem& item : batch) {
-      if (!item.output) item.output = error;
+      if (!item.output) item.output = same(error);
     }
   }
 }

@@ -1,4 +1,4 @@
-// The border to user-supplied runners: whatever they throw becomes an Error.
+// The border to what the program supplies: whatever it throws becomes an Error.
 #pragma once
 
 #include <span>
@@ -6,6 +6,10 @@
 #include "tidegate/runner.hpp"
 
 namespace tidegate {
+
+/// Inside a catch block: what an executor, a clock or an allocation threw on the way of
+/// a request: out_of_memory or host_failed. Copying it allocates nothing.
+[[nodiscard]] Error thrown_on_the_way() noexcept;
 
 /// As ModelRunner::prepare; an exception becomes backend_failed.
 [[nodiscard]] Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input input) noexcept;

@@ -13,6 +13,15 @@ Counter* answers(Registry& registry, const std::string& model, const char* sourc
                            {{"model", model}, {"outcome", "answered"}, {"source", source}});
 }
 
+/// Without memory to name its series an event goes uncounted.
+template <class Count>
+void count(Count&& add) noexcept {
+  try {
+    add();
+  } catch (...) {
+  }
+}
+
 }  // namespace
 
 ModelMetrics::ModelMetrics(Registry& registry, const std::string& model)
@@ -28,9 +37,11 @@ ModelMetrics::ModelMetrics(Registry& registry, const std::string& model)
       batch_items_(registry.histogram("tidegate_batch_items", "Items per batch", {{"model", model}})) {}
 
 void ModelMetrics::refused(ErrorCode code) noexcept {
-  registry_
-      .counter("tidegate_refused_total", kRefusedHelp, {{"model", model_}, {"reason", std::string(to_string(code))}})
-      .add();
+  count([&] {
+    registry_
+        .counter("tidegate_refused_total", kRefusedHelp, {{"model", model_}, {"reason", std::string(to_string(code))}})
+        .add();
+  });
 }
 
 void ModelMetrics::completed(const Response* response, const Error* error, Duration total) noexcept {
@@ -40,10 +51,12 @@ void ModelMetrics::completed(const Response* response, const Error* error, Durat
     if (response->source == AnswerSource::model) queue_seconds_.record(seconds(response->timing.queue));
     return;
   }
-  registry_
-      .counter("tidegate_requests_total", kRequestsHelp,
-               {{"model", model_}, {"outcome", std::string(to_string(error->code()))}, {"source", ""}})
-      .add();
+  count([&] {
+    registry_
+        .counter("tidegate_requests_total", kRequestsHelp,
+                 {{"model", model_}, {"outcome", std::string(to_string(error->code()))}, {"source", ""}})
+        .add();
+  });
 }
 
 void ModelMetrics::batch_ran(std::size_t items, Duration run) noexcept {

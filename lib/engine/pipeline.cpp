@@ -2,23 +2,75 @@
 // one below, or ends it; what happens around the steps is in pipeline_effects.cpp.
 #include "engine/pipeline.hpp"
 
+#include <utility>
+
 #include "base/try.hpp"
 #include "engine/guarded_call.hpp"
 #include "request/request_key.hpp"
 
 namespace tidegate {
 
+namespace {
+
+/// The request whose `infer` this thread is in. If no executor would take its
+/// completion it is kept here and refused, for a callback never runs inside its own
+/// `infer`. They nest: a completion that had to run inside `infer` may call it again.
+class Asking {
+ public:
+  Asking(const Pipeline& pipeline, std::uint64_t handle) noexcept
+      : pipeline_(pipeline), handle_(handle), outer_(innermost) {
+    innermost = this;
+  }
+  ~Asking() { innermost = outer_; }
+  Asking(const Asking&) = delete;
+  Asking& operator=(const Asking&) = delete;
+
+  [[nodiscard]] static Asking* find(const Pipeline& pipeline, std::uint64_t handle) noexcept {
+    Asking* one = innermost;
+    while (one != nullptr && (&one->pipeline_ != &pipeline || one->handle_ != handle)) one = one->outer_;
+    return one;
+  }
+
+  PendingRequest* untold = nullptr;
+  Error refusal{ErrorCode::internal, "the completion was told"};  ///< why it is untold
+
+ private:
+  static thread_local constinit Asking* innermost;
+  const Pipeline& pipeline_;
+  const std::uint64_t handle_;
+  Asking* const outer_;
+};
+
+thread_local constinit Asking* Asking::innermost = nullptr;
+
+}  // namespace
+
 Result<std::uint64_t> Pipeline::infer(Request request, Engine::Callback on_done) {
-  const CacheMode mode = request.options.cache;
   TIDEGATE_TRY(Passage passage, admit(std::move(request), std::move(on_done)));
   const std::uint64_t handle = passage.handle;
-  if (auto hit = look_up(passage, mode)) {
+  Asking asking(*this, handle);
+  Result<std::uint64_t> accepted = handle;
+  try {
+    accepted = carry_on(std::move(passage));
+  } catch (...) {
+    accepted = refuse(handle, thrown_on_the_way());
+  }
+  if (asking.untold == nullptr) return accepted;
+  asking.untold->next = nullptr;
+  vacate(asking.untold);
+  metrics_.refused(asking.refusal.code());
+  return asking.refusal;
+}
+
+Result<std::uint64_t> Pipeline::carry_on(Passage passage) {
+  const std::uint64_t handle = passage.handle;
+  if (auto hit = look_up(passage)) {
     end_with(handle, Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}});
-  } else if (join(passage, mode)) {
     return handle;
-  } else if (auto ready = prepare(passage); !ready) {
-    return refuse(handle, std::move(ready).error());
-  } else if (passage.key && mode == CacheMode::use && services_->cache->has_further_tiers()) {
+  }
+  if (join(passage)) return handle;
+  if (auto ready = prepare(passage); !ready) return refuse(handle, std::move(ready).error());
+  if (passage.key && passage.mode == CacheMode::use && services_->cache->has_further_tiers()) {
     look_up_further(std::move(passage));
   } else if (auto queued = enqueue(std::move(passage)); !queued) {
     return refuse(handle, std::move(queued).error());
@@ -45,15 +97,15 @@ Result<Pipeline::Passage> Pipeline::admit(Request&& request, Engine::Callback&& 
 }
 
 /// Memory answers on the caller's thread.
-std::optional<CacheHit> Pipeline::look_up(const Passage& passage, CacheMode mode) {
-  if (!passage.key || mode != CacheMode::use) return std::nullopt;
+std::optional<CacheHit> Pipeline::look_up(const Passage& passage) {
+  if (!passage.key || passage.mode != CacheMode::use) return std::nullopt;
   return services_->cache->get_in_memory(*passage.key);
 }
 
 /// An equal request in flight answers this one too. A refresh wants a new
 /// computation, so it joins none.
-bool Pipeline::join(const Passage& passage, CacheMode mode) {
-  if (!passage.key || mode != CacheMode::use) return false;
+bool Pipeline::join(const Passage& passage) {
+  if (!passage.key || passage.mode != CacheMode::use) return false;
   Effects effects;
   bool joined = false;
   {
@@ -66,8 +118,8 @@ bool Pipeline::join(const Passage& passage, CacheMode mode) {
       waiter->stage = PendingRequest::Stage::scheduled;
       joined = true;
     }
+    if (!arm_alarm(now) && joined) give_up(*waiter, now);
     effects = take_effects();
-    arm_alarm(now);
   }
   perform(std::move(effects));
   return joined;
@@ -92,19 +144,25 @@ void Pipeline::look_up_further(Passage passage) {
   const CacheKey key = *passage.key;
   services_->cache->get_further(
       key, deadline, [weak = weak_from_this(), passage = std::move(passage)](std::optional<CacheHit> hit) mutable {
-        const auto self = weak.lock();
-        if (self == nullptr) return;
-        const std::uint64_t handle = passage.handle;
-        if (hit) {
-          self->end_with(handle, Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}});
-        } else if (auto queued = self->enqueue(std::move(passage)); !queued) {
-          self->end_with(handle, std::move(queued).error());
-        }
+        if (const auto self = weak.lock()) self->found_further(std::move(passage), std::move(hit));
       });
 }
 
-/// Hands the request to the scheduler. On an error the waiter is still there: the
-/// caller withdraws it or tells it.
+void Pipeline::found_further(Passage passage, std::optional<CacheHit> hit) noexcept {
+  const std::uint64_t handle = passage.handle;
+  try {
+    if (hit) {
+      end_with(handle, Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}});
+    } else if (auto queued = enqueue(std::move(passage)); !queued) {
+      end_with(handle, std::move(queued).error());
+    }
+  } catch (...) {
+    end_with(handle, thrown_on_the_way());
+  }
+}
+
+/// Hands the request to the scheduler. On an error, thrown or answered, the waiter is
+/// still there: the caller withdraws it or tells it.
 Result<void> Pipeline::enqueue(Passage passage) {
   Effects effects;
   {
@@ -123,73 +181,106 @@ Result<void> Pipeline::enqueue(Passage passage) {
     if (!accepted->joined) work->held_by_scheduler = work;
     waiter->core_id = accepted->id;
     waiter->stage = PendingRequest::Stage::scheduled;
+    if (!arm_alarm(now)) give_up(*waiter, now);
     effects = take_effects();
-    arm_alarm(now);
   }
   perform(std::move(effects));
   return {};
 }
 
 /// A replica with room takes the batch; the scheduler counts slots, so there is one.
-void Pipeline::dispatch(RunBatch batch, std::vector<std::shared_ptr<Work>> works) {
-  std::optional<ReplicaLease> lease = router_.acquire();
-  workers_->post([self = shared_from_this(), id = batch.id, works = std::move(works),
-                  lease = std::move(lease)]() mutable { self->run(id, works, std::move(lease)); });
+/// False, with an error as the output of every work, if the executor would not take it.
+bool Pipeline::dispatch(RunBatch& batch) noexcept {
+  std::shared_ptr<BatchJob> job;
+  try {
+    job = std::make_shared<BatchJob>();
+    job->batch = std::move(batch);
+    workers_->post([self = shared_from_this(), job, lease = router_.acquire()]() mutable {
+      if (!job->taken.exchange(true)) self->run(job->batch, std::move(lease));
+    });
+    return true;
+  } catch (...) {
+    const Error error = thrown_on_the_way();
+    if (job != nullptr && job->taken.exchange(true)) return true;  // it threw, but it runs the batch
+    if (job != nullptr) batch = std::move(job->batch);
+    for (void* work : batch.works) static_cast<Work*>(work)->output = error;
+    return false;
+  }
 }
 
-/// Runs on a worker: the only place where the model computes.
-void Pipeline::run(BatchId batch, std::vector<std::shared_ptr<Work>>& works, std::optional<ReplicaLease> lease) {
-  std::vector<BatchItem> items(works.size());
-  for (std::size_t i = 0; i < works.size(); ++i) items[i].input = &works[i]->input;
-  const TimePoint start = services_->clock->now();
-  const ReplicaId replica = lease->replica();
-  guarded_run(*runners_.at(replica), items);
-  const Duration elapsed = services_->clock->now() - start;
-  for (std::size_t i = 0; i < works.size(); ++i) {
-    works[i]->output = std::move(items[i].output);
-    works[i]->run = elapsed;
-    works[i]->batch_size = static_cast<std::uint32_t>(works.size());
-    works[i]->replica = static_cast<std::int32_t>(replica);
-    fill(*works[i]);
-  }
-  metrics_.batch_ran(works.size(), elapsed);
+/// Runs on a worker.
+void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease) noexcept {
+  compute(batch, lease->replica());
   lease.reset();  // before the scheduler hands the slot to the next batch
   Effects effects;
   {
     MutexLock lock(mutex_);
     const TimePoint now = services_->clock->now();
-    core_.batch_done(now, batch);
+    core_.batch_done(now, batch.id);
+    static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
-    arm_alarm(now);
   }
   perform(std::move(effects));
 }
 
-/// Before anyone is told, so that an equal request finds either flight or cache.
-void Pipeline::fill(const Work& work) {
-  if (work.key && work.output) services_->cache->put(*work.key, *work.output);
+/// The only place where the model computes.
+void Pipeline::compute(const RunBatch& batch, ReplicaId replica) noexcept {
+  std::vector<BatchItem> items;
+  try {
+    items.resize(batch.works.size());
+  } catch (...) {
+    const Error error = thrown_on_the_way();
+    for (void* work : batch.works) static_cast<Work*>(work)->output = error;
+    return;
+  }
+  for (std::size_t i = 0; i < items.size(); ++i) items[i].input = &static_cast<Work*>(batch.works[i])->input;
+  const TimePoint start = services_->clock->now();
+  guarded_run(*runners_.at(replica), items);
+  const Duration elapsed = services_->clock->now() - start;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    Work& work = *static_cast<Work*>(batch.works[i]);
+    work.output = std::move(items[i].output);
+    work.run = elapsed;
+    work.batch_size = static_cast<std::uint32_t>(items.size());
+    work.replica = static_cast<std::int32_t>(replica);
+    // Before anyone is told, so that an equal request finds either flight or cache.
+    if (work.key && work.output) services_->cache->put(*work.key, *work.output);
+  }
+  metrics_.batch_ran(items.size(), elapsed);
 }
 
-/// Every waiter hears of its end, on the completion executor.
-void Pipeline::complete(std::vector<Ending> endings) {
-  const TimePoint now = services_->clock->now();
-  std::vector<Delivery> deliveries;
-  deliveries.reserve(endings.size());
-  for (Ending& ending : endings) {
-    Result<Response> result = Error(ErrorCode::shutting_down, "the engine shut down before the request was answered");
-    switch (ending.outcome) {
-      case Outcome::answered:
-        result = ending.work->output ? Result<Response>(respond(ending, now)) : ending.work->output.error();
-        break;
-      case Outcome::deadline_exceeded:
-        result = Error(ErrorCode::deadline_exceeded, "the deadline passed before the request was answered");
-        break;
-      case Outcome::cancelled: result = Error(ErrorCode::cancelled, "the request was cancelled"); break;
-      case Outcome::shutting_down: break;
-    }
-    deliveries.push_back({std::move(ending.on_done), std::move(result), now - ending.accepted});
+/// Tells the request and those that ended with it. `refusal` is why this runs here and
+/// not on an executor; nullptr on one.
+void Pipeline::deliver(std::uint64_t handle, const Error* refusal) noexcept {
+  PendingRequest* ended = nullptr;
+  {
+    MutexLock lock(mutex_);
+    ended = waiters_.claim(handle);
   }
-  deliver(std::move(deliveries));
+  EndedList told;
+  while (ended != nullptr) {
+    PendingRequest& one = *std::exchange(ended, ended->next);
+    Asking* const own = refusal == nullptr ? nullptr : Asking::find(*this, WaiterTable::handle(one));
+    if (own != nullptr) {
+      own->untold = &one;
+      own->refusal = *refusal;
+    } else {
+      tell(one);
+      told.push_back(one);
+    }
+  }
+  vacate(told.front());
+}
+
+/// Frees requests that have been claimed; those that have not been told, with callback.
+void Pipeline::vacate(PendingRequest* first) noexcept {
+  for (PendingRequest* one = first; one != nullptr; one = one->next) {
+    const Engine::Callback on_done = std::move(one->on_done);
+    one->result.reset();
+    one->work.reset();
+  }
+  MutexLock lock(mutex_);
+  while (first != nullptr) waiters_.vacate(*std::exchange(first, first->next));
 }
 
 }  // namespace tidegate

@@ -1,6 +1,7 @@
 // Pipeline: the way of a request through the stages, for one model.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -29,10 +30,15 @@ struct Work : std::enable_shared_from_this<Work> {
   std::uint32_t batch_size = 0;
   std::int32_t replica = -1;
   std::shared_ptr<Work> held_by_scheduler;  ///< itself, until retired
+  Work* next_retired = nullptr;
 };
 
 /// Lock order: mutex_, then the clock's, the router's or an executor's own lock.
 /// Runners, caches and callbacks are never called under mutex_.
+///
+/// What throws (an allocation, the program's executor, clock or cache tier) is caught
+/// where the request can still be refused; from its acceptance on, ending a request
+/// needs no memory, and an executor that throws is gone round (post_delivery, dispatch).
 class Pipeline : public std::enable_shared_from_this<Pipeline> {
  public:
   Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
@@ -45,11 +51,11 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] Result<std::uint64_t> infer(Request request, Engine::Callback on_done);
 
   [[nodiscard]] std::optional<Response> try_cached(const Input& input);
-  bool cancel(std::uint64_t handle);
+  bool cancel(std::uint64_t handle) noexcept;
 
   // Drain, in the order the engine calls it (engine/drain.cpp).
-  void close();                               ///< refuses new requests, dispatches what waits
-  std::uint64_t fail_remaining();             ///< completes every waiter with shutting_down; how many
+  void close() noexcept;                      ///< refuses new requests, dispatches what waits
+  std::uint64_t fail_remaining() noexcept;    ///< completes every waiter with shutting_down; how many
   void on_idle(UniqueFunction<void()> note);  ///< once: when no waiter and no batch is left
   void await_performed();                     ///< until every completion decided so far is posted
   [[nodiscard]] SchedulerStats stats() const;
@@ -67,55 +73,54 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     CacheMode mode = CacheMode::use;
     std::uint64_t handle = 0;
   };
-  /// One waiter's end, ready to be turned into a callback outside the lock.
-  struct Ending {
-    Engine::Callback on_done;
-    TimePoint accepted{};
-    Outcome outcome = Outcome::answered;
-    bool joined = false;
-    std::shared_ptr<const Work> work;
-  };
   /// What one event of the scheduler asks to be done outside the lock.
   struct Effects {
-    std::vector<Ending> endings;
-    std::vector<std::pair<RunBatch, std::vector<std::shared_ptr<Work>>>> batches;
-    std::vector<std::shared_ptr<Work>> retired;
+    EndedList ended;
+    std::vector<RunBatch> batches;
+    Work* retired = nullptr;  ///< linked by next_retired
   };
-  struct Delivery {
-    Engine::Callback on_done;
-    Result<Response> result;
-    Duration total{0};
+  /// A batch on its way to a worker; `taken` by the worker or by the one who could not
+  /// hand it over. Relaxed would do: the executor orders the rest.
+  struct BatchJob {
+    RunBatch batch;
+    std::atomic<bool> taken{false};
   };
 
   // stages of the flow
   [[nodiscard]] Result<Passage> admit(Request&& request, Engine::Callback&& on_done);
-  [[nodiscard]] std::optional<CacheHit> look_up(const Passage& passage, CacheMode mode);
-  [[nodiscard]] bool join(const Passage& passage, CacheMode mode);
+  [[nodiscard]] Result<std::uint64_t> carry_on(Passage passage);
+  [[nodiscard]] std::optional<CacheHit> look_up(const Passage& passage);
+  [[nodiscard]] bool join(const Passage& passage);
   [[nodiscard]] Result<void> prepare(Passage& passage);
   void look_up_further(Passage passage);
+  void found_further(Passage passage, std::optional<CacheHit> hit) noexcept;
   [[nodiscard]] Result<void> enqueue(Passage passage);
-  void dispatch(RunBatch batch, std::vector<std::shared_ptr<Work>> works);
-  void run(BatchId batch, std::vector<std::shared_ptr<Work>>& works, std::optional<ReplicaLease> lease);
-  void fill(const Work& work);
-  void complete(std::vector<Ending> endings);
+  [[nodiscard]] bool dispatch(RunBatch& batch) noexcept;
+  void run(const RunBatch& batch, std::optional<ReplicaLease> lease) noexcept;
+  void compute(const RunBatch& batch, ReplicaId replica) noexcept;
+  void deliver(std::uint64_t handle, const Error* refusal) noexcept;
+  void vacate(PendingRequest* first) noexcept;
 
   // what the stages stand on (pipeline_effects.cpp)
   /// Every call is followed by one of `perform`, outside the lock.
-  [[nodiscard]] Effects take_effects() TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Effects take_effects() noexcept TIDEGATE_REQUIRES(mutex_);
   /// Nothing waits, runs or is about to be told.
   [[nodiscard]] bool is_idle() const TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] Ending take_out(PendingRequest& waiter, Outcome outcome) TIDEGATE_REQUIRES(mutex_);
-  void arm_alarm(TimePoint now) TIDEGATE_REQUIRES(mutex_);
-  void perform(Effects effects);
-  void deliver(std::vector<Delivery> deliveries);
+  /// False if the clock would not take the alarm; the former one stays.
+  [[nodiscard]] bool arm_alarm(TimePoint now) noexcept TIDEGATE_REQUIRES(mutex_);
+  /// Ends a request that the scheduler has taken but nobody can wake for.
+  void give_up(PendingRequest& waiter, TimePoint now) noexcept TIDEGATE_REQUIRES(mutex_);
+  void perform(Effects effects) noexcept;
+  /// Posts the request's `deliver`; the Error if no executor took it.
+  [[nodiscard]] std::optional<Error> post_delivery(std::uint64_t handle) noexcept;
+  void tell(PendingRequest& ended) noexcept;
+  [[nodiscard]] Result<Response> result_of(PendingRequest& ended) const noexcept;
   /// Ends one request that is not in the scheduler, if it has not ended already.
-  void end_with(std::uint64_t handle, Result<Response> result);
-  /// Forgets a refused request and its callback; false if it has ended already.
-  [[nodiscard]] bool withdraw(std::uint64_t handle);
-  /// Withdraws and answers the error, or the handle if the request has ended already.
-  [[nodiscard]] Result<std::uint64_t> refuse(std::uint64_t handle, Error error);
-  [[nodiscard]] Response respond(const Ending& ending, TimePoint now) const;
-  void alarm_rang();
+  void end_with(std::uint64_t handle, Result<Response> result) noexcept;
+  /// Forgets a refused request and its callback and answers the error; the handle if the
+  /// scheduler has it or it has ended already.
+  [[nodiscard]] Result<std::uint64_t> refuse(std::uint64_t handle, Error error) noexcept;
+  void alarm_rang() noexcept;
 
   const std::string name_;
   const std::shared_ptr<Services> services_;

@@ -1,7 +1,9 @@
 // What the steps of the flow stand on: executing the scheduler's commands, the one
 // alarm, deliveries, cancel and drain.
 #include <algorithm>
+#include <utility>
 
+#include "engine/guarded_call.hpp"
 #include "engine/pipeline.hpp"
 #include "request/request_key.hpp"
 
@@ -22,33 +24,27 @@ void Pipeline::start(std::shared_ptr<Executor> workers) {
   core_.set_slots(services_->clock->now(), router_.total_concurrency());
 }
 
-Pipeline::Ending Pipeline::take_out(PendingRequest& waiter, Outcome outcome) {
-  const TimePoint accepted = waiter.accepted;
-  return {waiters_.remove(waiter), accepted, outcome, false, nullptr};
-}
-
-Pipeline::Effects Pipeline::take_effects() {
-  Commands commands = core_.take_commands();
+Pipeline::Effects Pipeline::take_effects() noexcept {
+  Commands& commands = core_.commands();
   Effects effects;
-  effects.endings.reserve(commands.complete.size());
   for (const Complete& end : commands.complete) {
-    Ending ending = take_out(*static_cast<PendingRequest*>(end.waiter), end.outcome);
-    ending.joined = end.joined;
-    if (end.work != nullptr) ending.work = static_cast<Work*>(end.work)->shared_from_this();
-    effects.endings.push_back(std::move(ending));
+    PendingRequest& waiter = *static_cast<PendingRequest*>(end.waiter);
+    waiter.outcome = end.outcome;
+    waiter.joined = end.joined;
+    if (end.work != nullptr) waiter.work = static_cast<Work*>(end.work)->shared_from_this();
+    waiters_.end(waiter);
+    effects.ended.push_back(waiter);
   }
-  for (RunBatch& batch : commands.run) {
-    std::vector<std::shared_ptr<Work>> works;
-    works.reserve(batch.works.size());
-    for (void* entry : batch.works) {
-      works.push_back(static_cast<Work*>(entry)->shared_from_this());
-      works.back()->formed = batch.formed;
-    }
-    effects.batches.emplace_back(std::move(batch), std::move(works));
+  commands.complete.clear();
+  effects.batches.swap(commands.run);
+  for (const RunBatch& batch : effects.batches) {
+    for (void* work : batch.works) static_cast<Work*>(work)->formed = batch.formed;
   }
   for (const Retire& retire : commands.retire) {
-    effects.retired.push_back(std::move(static_cast<Work*>(retire.work)->held_by_scheduler));
+    auto* const work = static_cast<Work*>(retire.work);
+    work->next_retired = std::exchange(effects.retired, work);
   }
+  commands.retire.clear();
   ++performing_;
   return effects;
 }
@@ -59,41 +55,73 @@ bool Pipeline::is_idle() const {
 
 /// One alarm at a time. One that rings too early only looks and sets itself again,
 /// so moving it is needed only when something becomes due sooner.
-void Pipeline::arm_alarm(TimePoint now) {
+bool Pipeline::arm_alarm(TimePoint now) noexcept {
   const TimePoint wake = core_.next_wake();
-  if (wake == kNoDeadline || wake >= alarm_at_) return;
-  if (alarm_at_ != kNoDeadline) services_->clock->cancel(alarm_);
-  alarm_at_ = kNoDeadline;
-  alarm_ = services_->clock->call_at(std::max(wake, now), [weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->alarm_rang();
-  });
-  alarm_at_ = wake;
+  if (wake == kNoDeadline || wake >= alarm_at_) return true;
+  try {
+    const AlarmId sooner = services_->clock->call_at(std::max(wake, now), [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->alarm_rang();
+    });
+    if (alarm_at_ != kNoDeadline) services_->clock->cancel(alarm_);
+    alarm_ = sooner;
+    alarm_at_ = wake;
+    return true;
+  } catch (...) {
+    return false;
+  }
 }
 
-void Pipeline::alarm_rang() {
+void Pipeline::give_up(PendingRequest& waiter, TimePoint now) noexcept {
+  waiter.result = Error(ErrorCode::out_of_memory, "the clock would not take an alarm for the request");
+  core_.cancel(now, waiter.core_id);
+}
+
+void Pipeline::alarm_rang() noexcept {
   Effects effects;
   {
     MutexLock lock(mutex_);
     const TimePoint now = services_->clock->now();
     if (alarm_at_ <= now) alarm_at_ = kNoDeadline;
     core_.advance(now);
+    static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
-    arm_alarm(now);
   }
   perform(std::move(effects));
 }
 
-void Pipeline::perform(Effects effects) {
-  for (auto& [batch, works] : effects.batches) dispatch(std::move(batch), std::move(works));
-  if (!effects.endings.empty()) complete(std::move(effects.endings));
-  UniqueFunction<void()> note;
-  {
-    MutexLock lock(mutex_);
-    --performing_;
-    performed_.notify_all();
-    if (is_idle()) note = std::move(idle_note_);
+void Pipeline::perform(Effects effects) noexcept {
+  // Once, unless the executor refuses batches: then their slots take the next ones.
+  for (bool again = true; again;) {
+    std::size_t refused = 0;
+    for (RunBatch& batch : effects.batches) {
+      if (!dispatch(batch)) std::swap(effects.batches[refused++], batch);
+    }
+    PendingRequest* const ended = effects.ended.front();
+    const TimePoint now = services_->clock->now();
+    for (PendingRequest* one = ended; one != nullptr; one = one->next) one->ended_at = now;
+    const std::uint64_t handle = ended == nullptr ? 0 : WaiterTable::handle(*ended);
+    const std::optional<Error> refusal = ended == nullptr ? std::nullopt : post_delivery(handle);
+    while (Work* const work = effects.retired) {
+      effects.retired = work->next_retired;
+      const std::shared_ptr<Work> last = std::move(work->held_by_scheduler);
+    }
+    again = refused > 0;
+    UniqueFunction<void()> note;
+    {
+      MutexLock lock(mutex_);
+      for (std::size_t i = 0; i < refused; ++i) core_.batch_done(now, effects.batches[i].id);
+      if (again) {
+        static_cast<void>(arm_alarm(now));  // refused: the next event tries again
+        effects = take_effects();
+      }
+      --performing_;
+      performed_.notify_all();
+      if (is_idle()) note = std::move(idle_note_);
+    }
+    if (note) note();
+    // After it has counted as performed: a callback may drain.
+    if (refusal) deliver(handle, &*refusal);
   }
-  if (note) note();
 }
 
 void Pipeline::await_performed() {
@@ -101,67 +129,90 @@ void Pipeline::await_performed() {
   while (performing_ > 0) lock.wait(performed_);
 }
 
-void Pipeline::deliver(std::vector<Delivery> deliveries) {
-  services_->completions->post([self = shared_from_this(), deliveries = std::move(deliveries)]() mutable {
-    for (Delivery& delivery : deliveries) {
-      const Response* response = delivery.result ? &*delivery.result : nullptr;
-      const Error* error = delivery.result ? nullptr : &delivery.result.error();
-      self->metrics_.completed(response, error, delivery.total);
-      try {
-        delivery.on_done(std::move(delivery.result));
-      } catch (...) {
-        // The host's exception has no one above it to go to.
-        self->metrics_.callback_threw();
-      }
+std::optional<Error> Pipeline::post_delivery(std::uint64_t handle) noexcept {
+  std::optional<Error> trouble;
+  for (Executor* const executor : {services_->completions.get(), workers_.get()}) {
+    try {
+      executor->post([self = shared_from_this(), handle] { self->deliver(handle, nullptr); });
+      return std::nullopt;
+    } catch (...) {
+      if (!trouble) trouble = thrown_on_the_way();
     }
-  });
+  }
+  return trouble;
 }
 
-void Pipeline::end_with(std::uint64_t handle, Result<Response> result) {
-  std::vector<Delivery> deliveries;
+void Pipeline::tell(PendingRequest& ended) noexcept {
+  Engine::Callback on_done = std::move(ended.on_done);
+  Result<Response> result = result_of(ended);
+  const Response* response = result ? &*result : nullptr;
+  const Error* error = result ? nullptr : &result.error();
+  metrics_.completed(response, error, ended.ended_at - ended.accepted);
+  try {
+    on_done(std::move(result));
+  } catch (...) {
+    // The host's exception has no one above it to go to.
+    metrics_.callback_threw();
+  }
+}
+
+Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
+  if (ended.result) {
+    if (*ended.result) (*ended.result)->timing.total = ended.ended_at - ended.accepted;
+    return *std::move(ended.result);
+  }
+  switch (ended.outcome) {
+    case Outcome::deadline_exceeded:
+      return Error(ErrorCode::deadline_exceeded, "the deadline passed before the request was answered");
+    case Outcome::cancelled: return Error(ErrorCode::cancelled, "the request was cancelled");
+    case Outcome::shutting_down:
+      return Error(ErrorCode::shutting_down, "the engine shut down before the request was answered");
+    case Outcome::answered: break;
+  }
+  const Work& work = *ended.work;
+  try {
+    if (!work.output) return work.output.error();
+    Response response{*work.output, ended.joined ? AnswerSource::joined : AnswerSource::model, {}};
+    response.timing.queue = std::max(Duration::zero(), Duration(work.formed - ended.accepted));
+    response.timing.run = work.run;
+    response.timing.total = ended.ended_at - ended.accepted;
+    response.timing.batch_size = work.batch_size;
+    response.timing.replica = work.replica;
+    return response;
+  } catch (...) {
+    return Error(ErrorCode::out_of_memory, "there is no memory for a copy of the answer");
+  }
+}
+
+void Pipeline::end_with(std::uint64_t handle, Result<Response> result) noexcept {
   Effects effects;
   {
     MutexLock lock(mutex_);
-    PendingRequest* waiter = waiters_.find(handle);
-    if (waiter == nullptr) return;
-    const Duration total = services_->clock->now() - waiter->accepted;
-    if (result) result->timing.total = total;
-    deliveries.push_back({waiters_.remove(*waiter), std::move(result), total});
+    PendingRequest* const waiter = waiters_.find(handle);
+    if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return;
+    waiter->result = std::move(result);
+    waiters_.end(*waiter);
     effects = take_effects();
+    effects.ended.push_back(*waiter);
   }
-  deliver(std::move(deliveries));
   perform(std::move(effects));
 }
 
-bool Pipeline::withdraw(std::uint64_t handle) {
+Result<std::uint64_t> Pipeline::refuse(std::uint64_t handle, Error error) noexcept {
   Engine::Callback dropped;  // destroyed after the lock: it is the host's
   Effects effects;
   {
     MutexLock lock(mutex_);
-    PendingRequest* waiter = waiters_.find(handle);
-    if (waiter == nullptr) return false;
-    dropped = waiters_.remove(*waiter);
+    PendingRequest* const waiter = waiters_.find(handle);
+    if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return handle;
+    dropped = std::move(waiter->on_done);
+    waiters_.end(*waiter);
+    waiters_.vacate(*waiter);
     effects = take_effects();
   }
   perform(std::move(effects));
-  return true;
-}
-
-Result<std::uint64_t> Pipeline::refuse(std::uint64_t handle, Error error) {
-  if (!withdraw(handle)) return handle;
   metrics_.refused(error.code());
   return error;
-}
-
-Response Pipeline::respond(const Ending& ending, TimePoint now) const {
-  const Work& work = *ending.work;
-  Response response{*work.output, ending.joined ? AnswerSource::joined : AnswerSource::model, {}};
-  response.timing.queue = std::max(Duration::zero(), Duration(work.formed - ending.accepted));
-  response.timing.run = work.run;
-  response.timing.total = now - ending.accepted;
-  response.timing.batch_size = work.batch_size;
-  response.timing.replica = work.replica;
-  return response;
 }
 
 std::optional<Response> Pipeline::try_cached(const Input& input) {
@@ -171,16 +222,17 @@ std::optional<Response> Pipeline::try_cached(const Input& input) {
   return Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}};
 }
 
-bool Pipeline::cancel(std::uint64_t handle) {
+bool Pipeline::cancel(std::uint64_t handle) noexcept {
   Effects effects;
   {
     MutexLock lock(mutex_);
     PendingRequest* waiter = waiters_.find(handle);
     if (waiter == nullptr) return false;
     if (waiter->stage == PendingRequest::Stage::preparing) {
-      Ending ending = take_out(*waiter, Outcome::cancelled);
+      waiter->outcome = Outcome::cancelled;
+      waiters_.end(*waiter);
       effects = take_effects();
-      effects.endings.push_back(std::move(ending));
+      effects.ended.push_back(*waiter);
     } else {
       core_.cancel(services_->clock->now(), waiter->core_id);
       effects = take_effects();
@@ -190,32 +242,35 @@ bool Pipeline::cancel(std::uint64_t handle) {
   return true;
 }
 
-void Pipeline::close() {
+void Pipeline::close() noexcept {
   Effects effects;
   {
     MutexLock lock(mutex_);
     closed_ = true;
     // Requests still in a look-up are accepted and must be let in, so the scheduler
     // itself starts to drain only when there are none.
-    if (waiters_.preparing().empty()) core_.begin_drain(services_->clock->now());
+    bool any_preparing = false;
+    waiters_.for_each_preparing([&any_preparing](const PendingRequest&) { any_preparing = true; });
+    if (!any_preparing) core_.begin_drain(services_->clock->now());
     effects = take_effects();
   }
   perform(std::move(effects));
 }
 
-std::uint64_t Pipeline::fail_remaining() {
+std::uint64_t Pipeline::fail_remaining() noexcept {
   Effects effects;
   {
     MutexLock lock(mutex_);
     closed_ = true;
-    std::vector<Ending> unscheduled;
-    for (PendingRequest* waiter : waiters_.preparing())
-      unscheduled.push_back(take_out(*waiter, Outcome::shutting_down));
     core_.fail_remaining(services_->clock->now());
     effects = take_effects();
-    std::move(unscheduled.begin(), unscheduled.end(), std::back_inserter(effects.endings));
+    waiters_.for_each_preparing([&](PendingRequest& waiter) {
+      waiter.outcome = Outcome::shutting_down;
+      waiters_.end(waiter);
+      effects.ended.push_back(waiter);
+    });
   }
-  const std::uint64_t failed = effects.endings.size();
+  const std::uint64_t failed = effects.ended.size();
   perform(std::move(effects));
   return failed;
 }

@@ -1,21 +1,29 @@
-// WaiterTable: the accepted requests of one model that have not completed.
+// WaiterTable: the accepted requests of one model that have not been told their end.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <memory>
+#include <optional>
 #include <vector>
 
+#include "queue/room.hpp"
 #include "queue/scheduler_core.hpp"
 #include "tidegate/engine.hpp"
 
 namespace tidegate {
 
-/// One accepted request. Its address is stable until it is removed.
+struct Work;
+
+/// One accepted request. Its address is stable until it is vacated. It carries its own
+/// end, so that ending a request needs no memory.
 struct PendingRequest {
   enum class Stage : std::uint8_t {
     vacant,
     preparing,  ///< looked up in further tiers or tokenized; the scheduler does not know it yet
     scheduled,  ///< `core_id` is valid
+    ended,      ///< the fields of the end are set; its callback waits for the executor
+    told,       ///< claimed by the one who calls it
   };
 
   Engine::Callback on_done;
@@ -25,10 +33,36 @@ struct PendingRequest {
   Stage stage = Stage::vacant;
   std::uint32_t slot = 0;
   std::uint32_t generation = 0;  ///< grows each time the slot is vacated
+
+  // The end. Once `ended`, the one who ended it and then the one who claimed it own these.
+  std::optional<Result<Response>> result{};  ///< empty: follows from outcome and work
+  Outcome outcome = Outcome::answered;
+  bool joined = false;
+  std::shared_ptr<const Work> work{};
+  TimePoint ended_at{};
+  PendingRequest* next = nullptr;  ///< told after this one
+};
+
+/// Requests that end together, in order.
+class EndedList {
+ public:
+  void push_back(PendingRequest& request) noexcept {
+    request.next = nullptr;
+    (last_ != nullptr ? last_->next : first_) = &request;
+    last_ = &request;
+    ++size_;
+  }
+  [[nodiscard]] PendingRequest* front() const noexcept { return first_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+ private:
+  PendingRequest* first_ = nullptr;
+  PendingRequest* last_ = nullptr;
+  std::size_t size_ = 0;
 };
 
 /// Slots with generations, so that an old id never finds a new request.
-/// Thread-compatible.
+/// Thread-compatible. Only `add` allocates.
 class WaiterTable {
  public:
   static constexpr unsigned kSlotBits = 22;
@@ -36,6 +70,7 @@ class WaiterTable {
 
   PendingRequest& add(TimePoint accepted, Deadline deadline, Engine::Callback on_done) {
     if (vacant_.empty()) {
+      make_room(vacant_, slots_.size() + 1);
       slots_.emplace_back();
       slots_.back().slot = static_cast<std::uint32_t>(slots_.size() - 1);
       vacant_.push_back(slots_.back().slot);
@@ -46,45 +81,67 @@ class WaiterTable {
     waiter.accepted = accepted;
     waiter.deadline = deadline;
     waiter.stage = PendingRequest::Stage::preparing;
+    ++pending_;
     return waiter;
   }
 
-  /// Vacates the slot and hands out what completes the request.
-  Engine::Callback remove(PendingRequest& waiter) {
+  /// From here on `find` does not find it, but its slot is kept until it is vacated.
+  void end(PendingRequest& waiter) noexcept {
+    waiter.stage = PendingRequest::Stage::ended;
+    --pending_;
+  }
+
+  /// The ended request, to the first who asks: it and those behind it are the caller's
+  /// to tell and to vacate. nullptr for everybody after that.
+  [[nodiscard]] PendingRequest* claim(std::uint64_t handle) noexcept {
+    PendingRequest* const waiter = in_slot(handle);
+    if (waiter == nullptr || waiter->stage != PendingRequest::Stage::ended) return nullptr;
+    waiter->stage = PendingRequest::Stage::told;
+    return waiter;
+  }
+
+  /// Frees the slot of an ended request.
+  void vacate(PendingRequest& waiter) noexcept {
     waiter.stage = PendingRequest::Stage::vacant;
     ++waiter.generation;
     vacant_.push_back(waiter.slot);
-    return std::move(waiter.on_done);
   }
 
   [[nodiscard]] static std::uint64_t handle(const PendingRequest& waiter) noexcept {
     return std::uint64_t{waiter.generation} << kSlotBits | waiter.slot;
   }
 
-  /// nullptr if the request has completed.
+  /// nullptr if the request has ended.
   [[nodiscard]] PendingRequest* find(std::uint64_t handle) noexcept {
-    const std::uint64_t slot = handle & ((1ULL << kSlotBits) - 1);
-    if (slot >= slots_.size()) return nullptr;
-    PendingRequest& waiter = slots_[slot];
-    const bool same = waiter.stage != PendingRequest::Stage::vacant && waiter.generation == handle >> kSlotBits;
-    return same ? &waiter : nullptr;
+    PendingRequest* const waiter = in_slot(handle);
+    return waiter != nullptr && is_pending(*waiter) ? waiter : nullptr;
   }
 
-  [[nodiscard]] std::size_t size() const noexcept { return slots_.size() - vacant_.size(); }
+  /// Requests that have not ended.
+  [[nodiscard]] std::size_t size() const noexcept { return pending_; }
   [[nodiscard]] bool full() const noexcept { return vacant_.empty() && slots_.size() == 1ULL << kSlotBits; }
 
-  /// The waiters the scheduler does not know yet.
-  [[nodiscard]] std::vector<PendingRequest*> preparing() {
-    std::vector<PendingRequest*> found;
+  /// Calls `visit(PendingRequest&)` for those the scheduler does not know yet.
+  template <class Visit>
+  void for_each_preparing(Visit&& visit) {
     for (PendingRequest& waiter : slots_) {
-      if (waiter.stage == PendingRequest::Stage::preparing) found.push_back(&waiter);
+      if (waiter.stage == PendingRequest::Stage::preparing) visit(waiter);
     }
-    return found;
   }
 
  private:
+  [[nodiscard]] static bool is_pending(const PendingRequest& waiter) noexcept {
+    return waiter.stage == PendingRequest::Stage::preparing || waiter.stage == PendingRequest::Stage::scheduled;
+  }
+  [[nodiscard]] PendingRequest* in_slot(std::uint64_t handle) noexcept {
+    const std::uint64_t slot = handle & ((1ULL << kSlotBits) - 1);
+    if (slot >= slots_.size() || slots_[slot].generation != handle >> kSlotBits) return nullptr;
+    return &slots_[slot];
+  }
+
   std::deque<PendingRequest> slots_;
-  std::vector<std::uint32_t> vacant_;
+  std::vector<std::uint32_t> vacant_;  ///< has room for every slot
+  std::size_t pending_ = 0;
 };
 
 }  // namespace tidegate

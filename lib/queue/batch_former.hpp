@@ -1,6 +1,8 @@
 // BatchFormer: when a free slot takes a batch, and which flights go into it.
 #pragma once
 
+#include <algorithm>
+
 #include "queue/flight_queue.hpp"
 #include "tidegate/queue.hpp"
 
@@ -19,6 +21,11 @@ class BatchFormer {
   /// What waits meets or overflows a batch cap: more company cannot help the oldest.
   [[nodiscard]] bool can_fill_batch(const FlightQueue& queue) const noexcept {
     return queue.rows() >= options_.max_batch_size || queue.tokens() >= options_.max_batch_tokens;
+  }
+
+  /// No batch of this queue has more flights.
+  [[nodiscard]] std::size_t most_flights(const FlightQueue& queue) const noexcept {
+    return std::min<std::size_t>(queue.items(), options_.max_batch_size);
   }
 
   /// Moves one batch out of the queue, oldest first; the queue is not empty. Looks at

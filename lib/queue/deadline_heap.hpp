@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "queue/flight.hpp"
+#include "queue/room.hpp"
 
 namespace tidegate {
 
@@ -16,6 +17,9 @@ class DeadlineHeap {
  public:
   /// `waiters` decides who is alive; it must outlive the heap.
   explicit DeadlineHeap(const Slab<Waiter>& waiters) : waiters_(waiters) {}
+
+  /// The next `push` allocates nothing.
+  void make_room() { tidegate::make_room(heap_, heap_.size() + 1); }
 
   /// The waiter's deadline must not be kNoDeadline.
   void push(const Waiter& waiter);

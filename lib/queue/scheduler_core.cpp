@@ -1,12 +1,14 @@
 #include "queue/scheduler_core.hpp"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "base/try.hpp"
 #include "queue/admission.hpp"
 #include "queue/batch_former.hpp"
 #include "queue/deadline_heap.hpp"
+#include "queue/room.hpp"
 #include "queue/single_flight.hpp"
 
 namespace tidegate {
@@ -29,30 +31,36 @@ ItemSize at_least_one(ItemSize size) noexcept {
 
 /// Every event has the same three steps: begin (time passes, due waiters end), its
 /// own change, settle (whoever became due ends, free slots take batches).
+///
+/// Memory is asked for where a request can still be refused: whoever is accepted has
+/// room for everything its end needs. Only a batch needs more; without memory it
+/// starts later.
 struct SchedulerCore::State {
   State(const BatchingOptions& batching, const AdmissionOptions& caps, std::uint32_t slot_count)
       : admission(batching, caps), former(batching), slots(slot_count) {}
 
-  void begin(TimePoint event_time);
-  void settle();
+  void begin(TimePoint event_time) noexcept;
+  void settle() noexcept;
   [[nodiscard]] bool may_start_batch() const noexcept;
   void start_batch();
 
+  void make_room_for_waiter(Deadline deadline);
   Result<Accepted> accept(const Submission& submission);
   [[nodiscard]] Flight* joinable(const Digest& key) const noexcept;
-  Flight& open_flight(const Submission& submission);
-  WaiterId attach(Flight& flight, Deadline deadline, void* record);
+  Flight& open_flight(const Submission& submission) noexcept;
+  WaiterId attach(Flight& flight, Deadline deadline, void* record) noexcept;
 
-  void end_waiter(Waiter& waiter, Outcome outcome);
-  void end_all_waiters(Flight& flight, Outcome outcome);
-  void drop_if_abandoned(Flight& flight);
-  void retire(Flight& flight);
-  void finish(Batch& batch);
+  void end_waiter(Waiter& waiter, Outcome outcome) noexcept;
+  void end_all_waiters(Flight& flight, Outcome outcome) noexcept;
+  void drop_if_abandoned(Flight& flight) noexcept;
+  void retire(Flight& flight) noexcept;
+  void finish(Batch& batch) noexcept;
 
   Admission admission;
   BatchFormer former;
   std::uint32_t slots;
   bool draining = false;
+  bool starved = false;  // there was no memory for a batch that could start
   TimePoint now{TimePoint::min()};
 
   Slab<Waiter> waiters;
@@ -68,7 +76,7 @@ struct SchedulerCore::State {
 
 // ---- the steps every event shares --------------------------------------------------
 
-void SchedulerCore::State::begin(TimePoint event_time) {
+void SchedulerCore::State::begin(TimePoint event_time) noexcept {
   now = std::max(now, event_time);
   while (Waiter* due = deadlines.first_due(now)) {
     Flight& flight = *due->flight;
@@ -77,9 +85,14 @@ void SchedulerCore::State::begin(TimePoint event_time) {
   }
 }
 
-void SchedulerCore::State::settle() {
+void SchedulerCore::State::settle() noexcept {
   begin(now);  // a waiter may have come with its deadline behind it
-  while (may_start_batch()) start_batch();
+  try {
+    starved = false;
+    while (may_start_batch()) start_batch();
+  } catch (const std::bad_alloc&) {
+    starved = true;
+  }
   stats.queued_items = queue.items();
   stats.queued_tokens = queue.tokens();
   stats.queued_bytes = queue.bytes();
@@ -91,13 +104,16 @@ bool SchedulerCore::State::may_start_batch() const noexcept {
 }
 
 void SchedulerCore::State::start_batch() {
+  std::vector<void*> works;
+  works.reserve(former.most_flights(queue));
+  make_room(commands.run, commands.run.size() + 1);
   Batch& batch = batches.acquire();
   batch.formed = now;
   batch.flights = former.form(queue);
   RunBatch& run = commands.run.emplace_back();
   run.id = BatchId{Slab<Batch>::id_of(batch)};
   run.formed = now;
-  run.works.reserve(batch.flights.size());
+  run.works = std::move(works);
   for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
     flight->state = FlightState::running;
     run.works.push_back(flight->work);
@@ -110,14 +126,26 @@ void SchedulerCore::State::start_batch() {
 
 // ---- arrival -------------------------------------------------------------------------
 
+/// For one more waiter: its record, its deadline and the command that will end it.
+void SchedulerCore::State::make_room_for_waiter(Deadline deadline) {
+  waiters.make_room();
+  if (deadline != kNoDeadline) deadlines.make_room();
+  make_room(commands.complete, commands.complete.size() + waiters.size() + 1);
+}
+
 Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& submission) {
   if (draining) return Error(ErrorCode::shutting_down, "the queue is draining and takes no new requests");
   if (submission.key && submission.joining == Submission::Joining::allowed) {
     if (Flight* flight = joinable(*submission.key)) {
+      make_room_for_waiter(submission.deadline);
       return Accepted{attach(*flight, submission.deadline, submission.waiter), true};
     }
   }
   TIDEGATE_CHECK(admission.check(at_least_one(submission.size), queue, slots));
+  make_room_for_waiter(submission.deadline);
+  flights.make_room();
+  if (submission.key) in_flight.make_room();
+  make_room(commands.retire, commands.retire.size() + flights.size() + 1);
   return Accepted{attach(open_flight(submission), submission.deadline, submission.waiter), false};
 }
 
@@ -126,7 +154,7 @@ Flight* SchedulerCore::State::joinable(const Digest& key) const noexcept {
   return flight != nullptr && flight->waiters < kMaxWaitersPerFlight ? flight : nullptr;
 }
 
-Flight& SchedulerCore::State::open_flight(const Submission& submission) {
+Flight& SchedulerCore::State::open_flight(const Submission& submission) noexcept {
   Flight& flight = flights.acquire();
   flight.work = submission.work;
   flight.size = at_least_one(submission.size);
@@ -139,7 +167,7 @@ Flight& SchedulerCore::State::open_flight(const Submission& submission) {
   return flight;
 }
 
-WaiterId SchedulerCore::State::attach(Flight& flight, Deadline deadline, void* record) {
+WaiterId SchedulerCore::State::attach(Flight& flight, Deadline deadline, void* record) noexcept {
   Waiter& waiter = waiters.acquire();
   waiter.record = record;
   waiter.deadline = deadline;
@@ -159,7 +187,7 @@ WaiterId SchedulerCore::State::attach(Flight& flight, Deadline deadline, void* r
 
 // ---- departure -----------------------------------------------------------------------
 
-void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) {
+void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept {
   Flight& flight = *waiter.flight;
   void* const work = outcome == Outcome::answered ? flight.work : nullptr;
   commands.complete.push_back({waiter.record, outcome, work, waiter.joined});
@@ -178,23 +206,23 @@ void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) {
   if (had_deadline) deadlines.forget_one();
 }
 
-void SchedulerCore::State::end_all_waiters(Flight& flight, Outcome outcome) {
+void SchedulerCore::State::end_all_waiters(Flight& flight, Outcome outcome) noexcept {
   while (flight.first_waiter != nullptr) end_waiter(*flight.first_waiter, outcome);
 }
 
-void SchedulerCore::State::drop_if_abandoned(Flight& flight) {
+void SchedulerCore::State::drop_if_abandoned(Flight& flight) noexcept {
   if (flight.waiters > 0 || flight.state == FlightState::running) return;
   queue.unlink(flight);
   retire(flight);
 }
 
-void SchedulerCore::State::retire(Flight& flight) {
+void SchedulerCore::State::retire(Flight& flight) noexcept {
   commands.retire.push_back({flight.work});
   in_flight.erase(flight);
   flights.release(flight);
 }
 
-void SchedulerCore::State::finish(Batch& batch) {
+void SchedulerCore::State::finish(Batch& batch) noexcept {
   admission.record_batch(now - batch.formed);
   --stats.running_batches;
   stats.running_items -= batch.flights.size();
@@ -220,7 +248,10 @@ std::optional<WaiterId> SchedulerCore::join(TimePoint now, const Digest& key, De
   state.begin(now);
   std::optional<WaiterId> id;
   Flight* const flight = state.draining ? nullptr : state.joinable(key);
-  if (flight != nullptr) id = state.attach(*flight, deadline, waiter);
+  if (flight != nullptr) {
+    state.make_room_for_waiter(deadline);
+    id = state.attach(*flight, deadline, waiter);
+  }
   state.settle();
   return id;
 }
@@ -295,10 +326,22 @@ void SchedulerCore::fail_remaining(TimePoint now) {
 
 // ---- what the driver reads -----------------------------------------------------------
 
-Commands SchedulerCore::take_commands() { return std::exchange(state_->commands, {}); }
+Commands SchedulerCore::take_commands() {
+  Commands& commands = state_->commands;
+  Commands taken;
+  taken.complete = commands.complete;
+  taken.retire = commands.retire;
+  taken.run.swap(commands.run);
+  commands.complete.clear();
+  commands.retire.clear();
+  return taken;
+}
+
+Commands& SchedulerCore::commands() noexcept { return state_->commands; }
 
 TimePoint SchedulerCore::next_wake() const noexcept {
   const State& state = *state_;
+  if (state.starved) return state.now;
   const TimePoint deadline = state.deadlines.earliest();
   const bool lingering = !state.queue.empty() && state.stats.running_batches < state.slots;
   return lingering ? std::min(deadline, state.former.linger_end(state.queue)) : deadline;

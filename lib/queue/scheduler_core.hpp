@@ -87,6 +87,8 @@ struct SchedulerStats {
 
 /// Thread-compatible: the driver serializes all calls. `now` never goes backwards.
 /// Every event may produce commands; the driver takes and executes them after it.
+/// Out of memory: `join` and `submit` throw std::bad_alloc with nothing accepted; no
+/// other event throws, as room for the end of a request is made when it is accepted.
 class SchedulerCore {
  public:
   /// Options must be valid (engine/options_check). `slots` may be 0 at first.
@@ -135,6 +137,11 @@ class SchedulerCore {
   // ---- what the driver must do next -------------------------------------------
 
   [[nodiscard]] Commands take_commands();
+
+  /// The same commands in place, for a driver that may not fail: it takes their
+  /// contents and leaves the lists `complete` and `retire` cleared, not moved from, for
+  /// their room belongs to those who are still to end.
+  [[nodiscard]] Commands& commands() noexcept;
 
   /// The earliest moment `advance` has something to do; kNoDeadline = none.
   [[nodiscard]] TimePoint next_wake() const noexcept;

@@ -26,7 +26,7 @@ Flight* SingleFlight::find(const Digest& key) const noexcept {
 
 void SingleFlight::insert(Flight& flight) {
   if (Flight* older = find(flight.key)) erase(*older);
-  if (size_ == buckets_.size()) grow();
+  make_room();
   Flight*& head = buckets_[bucket_of(flight.key)];
   flight.next_in_bucket = head;
   flight.indexed = true;

@@ -17,6 +17,11 @@ class SingleFlight {
   /// Compares whole keys; nullptr if there is none.
   [[nodiscard]] Flight* find(const Digest& key) const noexcept;
 
+  /// The next `insert` allocates nothing.
+  void make_room() {
+    if (size_ == buckets_.size()) grow();
+  }
+
   /// `flight.key` is set. An older flight of the same key leaves the table.
   void insert(Flight& flight);
 

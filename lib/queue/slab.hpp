@@ -25,9 +25,14 @@ class SlabNode {
 template <class T>
 class Slab {
  public:
+  /// The next `acquire` allocates nothing.
+  void make_room() {
+    if (free_.empty()) grow();
+  }
+
   /// A record in default state.
   T& acquire() {
-    if (free_.empty()) grow();
+    make_room();
     T& node = *free_.back();
     free_.pop_back();
     const std::uint32_t index = node.index_;

@@ -46,8 +46,8 @@ Result<EncoderModel> with_modules(EncoderModel model, ModelFolder& folder, const
   return model;
 }
 
-Result<EncoderModel> load(const std::string& folder_path) {
-  ModelFolder folder(folder_path);
+Result<EncoderModel> load(const std::string& folder_path, std::span<const KnownFile> known) {
+  ModelFolder folder(folder_path, known);
   TIDEGATE_CHECK(folder.check_exists());
   TIDEGATE_TRY(const std::vector<ModelModule> modules, read_modules(folder));
   const std::string part = modules.empty() ? "" : modules[0].path;
@@ -66,13 +66,14 @@ Result<EncoderModel> load(const std::string& folder_path) {
   }
   model.tokenizer_folder = part.empty() ? folder_path : ModelFolder::join(folder_path, part);
   model.content_digest = folder.content_digest();
+  model.known_files = folder.settled_files();
   return model;
 }
 
 }  // namespace
 
-Result<EncoderModel> load_encoder_model(const std::string& folder) {
-  return load(folder).or_else([&](Error error) -> Result<EncoderModel> {
+Result<EncoderModel> load_encoder_model(const std::string& folder, std::span<const KnownFile> known) {
+  return load(folder, known).or_else([&](Error error) -> Result<EncoderModel> {
     return Error(error.code(), fmt::format("{} (model folder '{}')", error.message(), folder))
         .with_numbers(error.observed(), error.limit());
   });

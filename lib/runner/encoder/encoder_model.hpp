@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/mapped_file.hpp"
+#include "runner/encoder/model_folder.hpp"
 #include "tidegate/request.hpp"
 
 namespace tidegate {
@@ -81,10 +82,11 @@ struct EncoderModel {
   std::vector<std::variant<DenseStage, NormalizeStage>> stages;  ///< after pooling, in order
   std::uint32_t max_tokens = 0;                                  ///< limit per text, special tokens included
   std::map<std::string, std::string> prompts;
-  std::string default_prompt;    ///< name in `prompts`; empty = none
-  std::string tokenizer_folder;  ///< what Tokenizer::load reads; the transformer's own where it has one
-  std::uint32_t dimension = 0;   ///< of the final embedding
-  Digest content_digest{};       ///< weights, configuration and tokenizer files
+  std::string default_prompt;          ///< name in `prompts`; empty = none
+  std::string tokenizer_folder;        ///< what Tokenizer::load reads; the transformer's own where it has one
+  std::uint32_t dimension = 0;         ///< of the final embedding
+  Digest content_digest{};             ///< weights, configuration and tokenizer files
+  std::vector<KnownFile> known_files;  ///< mapped files whose digest holds while they do not change
 
   std::vector<MappedFile> files;  ///< own what the views point into
 };
@@ -92,6 +94,7 @@ struct EncoderModel {
 /// Reads and checks a folder. Nothing is allocated on the word of a header before
 /// the header is checked against the file's size. Errors name file and tensor or
 /// field: not_found, corrupt_data, unsupported (architecture, pooling, data type).
-[[nodiscard]] Result<EncoderModel> load_encoder_model(const std::string& folder);
+/// Files that are still what `known` says are not read to compute the digest.
+[[nodiscard]] Result<EncoderModel> load_encoder_model(const std::string& folder, std::span<const KnownFile> known = {});
 
 }  // namespace tidegate

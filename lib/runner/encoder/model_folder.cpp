@@ -6,11 +6,13 @@
 
 #include "base/sha256.hpp"
 #include "base/try.hpp"
+#include "base/wall_time.hpp"
 
 namespace tidegate {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
+constexpr std::int64_t kSettlingMs = 50;                               // several ticks of any file system's clock
 constexpr std::string_view kDigestLabel = "tidegate encoder model 1";  // changes with the encoding below
 
 }  // namespace
@@ -42,7 +44,7 @@ Result<JsonValue> ModelFolder::read_required_json(const std::string& name) {
 
 Result<MappedFile> ModelFolder::map(const std::string& name) {
   TIDEGATE_TRY(MappedFile file, MappedFile::open(full_path(name)));
-  remember(name, file.bytes());
+  remember(name, file);
   return file;
 }
 
@@ -79,6 +81,23 @@ bool ModelFolder::stays_inside(std::string_view name) noexcept {
 void ModelFolder::remember(const std::string& name, std::span<const std::byte> contents) {
   Sha256 hash;
   read_[name] = {contents.size(), hash.update(contents).finish()};
+}
+
+void ModelFolder::remember(const std::string& name, const MappedFile& file) {
+  const std::int64_t now = unix_milliseconds();  // before the file is read: later changes get a later time
+  const FileIdentity& identity = file.identity();
+  const auto known = std::find_if(known_.begin(), known_.end(), [&](const KnownFile& entry) {
+    return entry.name == name && entry.identity == identity;
+  });
+  if (known == known_.end()) {
+    remember(name, file.bytes());
+  } else {
+    read_[name] = {identity.size, known->digest};
+  }
+  const std::int64_t changed_ms = std::max(identity.changed_ns, identity.modified_ns) / 1'000'000;
+  if (known != known_.end() || changed_ms + kSettlingMs < now) {
+    settled_.push_back({name, identity, read_[name].digest});
+  }
 }
 
 }  // namespace tidegate

@@ -3,7 +3,9 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/mapped_file.hpp"
 #include "runner/encoder/json_document.hpp"
@@ -11,11 +13,22 @@
 
 namespace tidegate {
 
+/// A file whose digest was once computed. While its identity is the same it need not be
+/// read again to know its digest.
+struct KnownFile {
+  std::string name;  ///< relative to the model folder
+  FileIdentity identity;
+  Digest digest{};
+
+  friend bool operator==(const KnownFile&, const KnownFile&) = default;
+};
+
 /// Reads files by their path relative to the folder; messages carry that path.
 /// What is parsed and what is digested are the same bytes. Not thread-safe.
 class ModelFolder {
  public:
-  explicit ModelFolder(std::string path) : path_(std::move(path)) {}
+  explicit ModelFolder(std::string path, std::span<const KnownFile> known = {})
+      : path_(std::move(path)), known_(known.begin(), known.end()) {}
 
   /// Errors: not_found (no such folder).
   [[nodiscard]] Result<void> check_exists() const;
@@ -33,6 +46,11 @@ class ModelFolder {
   /// SHA-256 over name, size and SHA-256 of every file read, in the order of names.
   [[nodiscard]] Digest content_digest() const;
 
+  /// The files that were mapped and have not changed for a while: one that has may
+  /// change once more without any trace in its identity, as clocks of file systems tick
+  /// every few milliseconds.
+  [[nodiscard]] const std::vector<KnownFile>& settled_files() const noexcept { return settled_; }
+
   /// `folder`/`name`, or `name` where `folder` is empty.
   [[nodiscard]] static std::string join(const std::string& folder, const std::string& name);
   /// Relative, without "..", ".", empty parts or control characters: stays in the folder.
@@ -45,8 +63,11 @@ class ModelFolder {
   };
   [[nodiscard]] std::string full_path(const std::string& name) const { return join(path_, name); }
   void remember(const std::string& name, std::span<const std::byte> contents);
+  void remember(const std::string& name, const MappedFile& file);
 
   std::string path_;
+  std::vector<KnownFile> known_;
+  std::vector<KnownFile> settled_;
   std::map<std::string, FileFacts> read_;  // by relative path
 };
 

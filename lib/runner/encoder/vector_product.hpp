@@ -47,13 +47,16 @@ constexpr std::size_t offset_of(std::size_t c) { return c * kRegBytes % kStripSt
 template <class Dot, std::size_t Rows, std::size_t Regs>
 [[gnu::noinline]] void run_tile(const Tile& tile) {
   using Sum = typename Dot::Sum;
+  // Copied: for all the compiler knows, the stores at the end change the tile.
+  std::byte* const target = tile.sums;
+  const std::size_t target_stride = tile.sums_stride;
   Sum sums[Rows][Regs];
 #pragma GCC unroll 16
   for (std::size_t row = 0; row < Rows; ++row) {
 #pragma GCC unroll 16
     for (std::size_t c = 0; c < Regs; ++c) {
       sums[row][c] =
-          tile.start == Start::from_zero ? Sum{} : load_sum<Sum>(tile.sums + row * tile.sums_stride + c * kRegBytes);
+          tile.start == Start::from_zero ? Sum{} : load_sum<Sum>(target + row * target_stride + c * kRegBytes);
     }
   }
   // Every fourth row has a pointer: the processor's addresses reach the three after it.
@@ -100,7 +103,7 @@ template <class Dot, std::size_t Rows, std::size_t Regs>
   for (std::size_t row = 0; row < Rows; ++row) {
 #pragma GCC unroll 16
     for (std::size_t c = 0; c < Regs; ++c) {
-      __builtin_memcpy(tile.sums + row * tile.sums_stride + c * kRegBytes, &sums[row][c], sizeof(Sum));
+      __builtin_memcpy(target + row * target_stride + c * kRegBytes, &sums[row][c], sizeof(Sum));
     }
   }
 }
@@ -173,11 +176,13 @@ inline void one_tile(std::size_t rows, std::size_t strips, Tile tile) {
   }
 }
 
-/// One strip's part under all rows; the tiles fetch what comes after it between them.
+/// One strip's part under all rows. The last tile fetches the weights at `next`, where
+/// the others of this part are no longer wanted in the level-1 cache.
 template <class Dot>
-inline void one_strip(const Split& split, Tile tile) {
+inline void one_strip(const Split& split, Tile tile, const std::byte* next) {
   constexpr std::size_t kHalves = kStrip / (kTileRegs * kLanes);
   for (std::size_t i = 0; i < split.tiles; ++i) {
+    tile.ahead = i + 1 == split.tiles ? next - tile.weights : 0;
     for (std::size_t half = 0; half < kHalves; ++half) {
       Tile part = tile;
       part.weights += half * kTileRegs * kRegBytes;
@@ -216,7 +221,8 @@ void product(const ProductCall& call) {
     part.groups = until - done;
     part.start = block == 0 ? Start::from_zero : Start::from_target;
     for (std::size_t strip = 0; strip < strips; ++strip) {
-      one_strip<Dot>(split, part);
+      const std::byte* next = strip + 1 < strips ? part.weights + tile.strip_stride : tile.weights + until * kStripStep;
+      one_strip<Dot>(split, part, next);
       part.weights += tile.strip_stride;
       part.sums += kStripStep;
     }

@@ -1,0 +1,199 @@
+#include "runner/encoder/quantizer.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "base/try.hpp"
+#include "runner/encoder/activation_statistics.hpp"
+#include "runner/encoder/gptq.hpp"
+#include "runner/encoder/probe_texts.hpp"
+#include "runner/encoder/smoothing.hpp"
+
+namespace tidegate {
+namespace {
+
+constexpr double kAlphas[] = {0.3, 0.4, 0.5, 0.6, 0.7};
+constexpr double kNormAlpha = 0.5;
+constexpr std::size_t kFewTexts = 64;          // fewer from a user are joined by the built-in ones
+constexpr std::size_t kManyTexts = 1024;       // of more, every n-th is taken
+constexpr std::size_t kSensitivityTexts = 48;  // each product is tried out on so many
+
+struct Texts {
+  std::vector<std::string> tuning;
+  std::vector<std::string> judging;
+  CalibrationSource source = CalibrationSource::probe_texts;
+};
+
+/// Every second text of a list tunes, the first one among them.
+void deal(Texts& texts, std::span<const std::string> list) {
+  const std::size_t step = std::max<std::size_t>(1, list.size() / kManyTexts);
+  for (std::size_t i = 0, taken = 0; i < list.size(); i += step, ++taken) {
+    (taken % 2 == 0 ? texts.tuning : texts.judging).push_back(list[i]);
+  }
+}
+
+Texts choose_texts(std::span<const std::string> own) {
+  Texts texts;
+  deal(texts, own);
+  if (!own.empty()) texts.source = CalibrationSource::user_texts;
+  if (own.size() < kFewTexts) {
+    const std::span<const std::string_view> built_in = probe_texts();
+    deal(texts, std::vector<std::string>(built_in.begin(), built_in.end()));
+  }
+  return texts;
+}
+
+class Search {
+ public:
+  Search(const EncoderModel& model, const QuantizerOptions& options, const Kernels& kernels, Team& team,
+         Workbench& workbench)
+      : model_(model),
+        options_(options),
+        kernels_(kernels),
+        team_(team),
+        workbench_(workbench),
+        texts_(choose_texts(options.texts)) {}
+
+  Result<QuantizedModel> run() {
+    TIDEGATE_TRY(f32_, pack_model(model_, uniform_plan(model_.layers.size(), Number::f32)));
+    TIDEGATE_TRY(tuning_reference_, workbench_.embed(*f32_, texts_.tuning));
+    TIDEGATE_TRY(judging_reference_, workbench_.embed(*f32_, texts_.judging));
+    report_.precision = options_.precision;
+    report_.gate = gate_of(options_.precision);
+    report_.texts = texts_.judging.size();
+    progress(0.1);
+    if (options_.precision == Precision::bf16) {
+      PackingPlan plan = uniform_plan(model_.layers.size(), Number::bf16);
+      plan.words = DataType::f16;
+      TIDEGATE_CHECK(judge(std::move(plan), nullptr));
+    } else {
+      TIDEGATE_CHECK(search_int8());
+    }
+    TIDEGATE_TRY(report_.tokens_per_second, workbench_.tokens_per_second(*best_));
+    TIDEGATE_TRY(report_.f32_tokens_per_second, workbench_.tokens_per_second(*f32_));
+    progress(1.0);
+    return QuantizedModel{*std::move(best_), std::move(report_)};
+  }
+
+ private:
+  Result<void> search_int8();
+  Result<void> choose_smoothing(const ActivationStatistics& seen);
+  Result<void> fall_back(const WeightRounder& rounder);
+  Result<std::vector<LinearPlace>> by_sensitivity(const WeightRounder& rounder);
+  Result<double> tuning_agreement(const PackingPlan& plan, const WeightRounder* rounder, std::size_t texts);
+  Result<void> judge(PackingPlan plan, const WeightRounder* rounder);
+
+  void progress(double done) const {
+    if (options_.progress) options_.progress(done);
+  }
+
+  const EncoderModel& model_;
+  const QuantizerOptions& options_;
+  const Kernels& kernels_;
+  Team& team_;
+  Workbench& workbench_;
+  Texts texts_;
+  std::optional<PackedImage> f32_;
+  std::vector<float> tuning_reference_;
+  std::vector<float> judging_reference_;
+  PackingPlan plan_;                 // without fallbacks
+  std::optional<PackedImage> best_;  // what was judged last
+  FidelityReport report_;
+};
+
+/// The mean cosine of the first `texts` tuning texts.
+Result<double> Search::tuning_agreement(const PackingPlan& plan, const WeightRounder* rounder, std::size_t texts) {
+  TIDEGATE_TRY(const PackedImage image, pack_model(model_, plan, rounder));
+  const std::size_t count = std::min(texts, texts_.tuning.size());
+  TIDEGATE_TRY(const std::vector<float> rows, workbench_.embed(image, std::span(texts_.tuning).first(count)));
+  return agreement_of(cosines_of(rows, tuning_reference_, model_.dimension)).mean;
+}
+
+Result<void> Search::judge(PackingPlan plan, const WeightRounder* rounder) {
+  TIDEGATE_TRY(best_, pack_model(model_, std::move(plan), rounder));
+  TIDEGATE_TRY(const std::vector<float> rows, workbench_.embed(*best_, texts_.judging));
+  report_.agreement = agreement_of(cosines_of(rows, judging_reference_, model_.dimension));
+  report_.passed = passes(report_.agreement, report_.gate);
+  return {};
+}
+
+Result<void> Search::choose_smoothing(const ActivationStatistics& seen) {
+  double best = -std::numeric_limits<double>::infinity();
+  const auto consider = [&](const ActivationStatistics* source, double alpha) -> Result<void> {
+    PackingPlan plan = smoothed_plan(model_, source, alpha);
+    plan.words = DataType::f16;
+    TIDEGATE_TRY(const double agreement, tuning_agreement(plan, nullptr, texts_.tuning.size()));
+    if (agreement <= best) return {};
+    best = agreement;
+    plan_ = std::move(plan);
+    report_.alpha = alpha;
+    report_.source = source != nullptr ? texts_.source : CalibrationSource::norms;
+    return {};
+  };
+  TIDEGATE_CHECK(consider(nullptr, kNormAlpha));
+  for (const double alpha : kAlphas) TIDEGATE_CHECK(consider(&seen, alpha));
+  return {};
+}
+
+Result<void> Search::search_int8() {
+  ActivationStatistics seen(model_.config, kernels_);
+  TIDEGATE_CHECK(workbench_.observe(*f32_, texts_.tuning, seen));
+  seen.finish();
+  progress(0.25);
+  TIDEGATE_CHECK(choose_smoothing(seen));
+  progress(0.5);
+  const GptqRounder rounder(seen, plan_, team_);
+  TIDEGATE_CHECK(judge(plan_, &rounder));
+  progress(0.7);
+  if (report_.passed) return {};
+  return fall_back(rounder);
+}
+
+/// Every product, the one whose change to bf16 helps most first.
+Result<std::vector<LinearPlace>> Search::by_sensitivity(const WeightRounder& rounder) {
+  std::vector<LinearPlace> places;
+  std::vector<double> agreements;
+  for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+    for (std::size_t kind = 0; kind < kLinearKinds; ++kind) {
+      PackingPlan plan = plan_;
+      plan.layers[layer].numbers[kind] = Number::bf16;
+      TIDEGATE_TRY(const double agreement, tuning_agreement(plan, &rounder, kSensitivityTexts));
+      places.push_back({layer, static_cast<LinearKind>(kind)});
+      agreements.push_back(agreement);
+    }
+  }
+  std::vector<std::size_t> order(places.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return agreements[a] > agreements[b]; });
+  std::vector<LinearPlace> sorted;
+  for (const std::size_t i : order) sorted.push_back(places[i]);
+  return sorted;
+}
+
+Result<void> Search::fall_back(const WeightRounder& rounder) {
+  TIDEGATE_TRY(const std::vector<LinearPlace> places, by_sensitivity(rounder));
+  progress(0.85);
+  PackingPlan plan = plan_;
+  for (std::size_t i = 0; i < places.size() / 2 && !report_.passed; ++i) {
+    plan.layers[places[i].layer].set(places[i].kind, Number::bf16);
+    report_.fallbacks.push_back(places[i]);
+    TIDEGATE_CHECK(judge(plan, &rounder));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<QuantizedModel> quantize(const EncoderModel& model, const QuantizerOptions& options, const Kernels& kernels,
+                                Team& team, Workbench& workbench) {
+  if (options.precision != Precision::bf16 && options.precision != Precision::int8) {
+    return Error(ErrorCode::invalid_argument, "only bf16 and int8 are quantized");
+  }
+  return Search(model, options, kernels, team, workbench).run();
+}
+
+}  // namespace tidegate

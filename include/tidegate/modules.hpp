@@ -56,17 +56,19 @@ struct TextEncoderOptions {
 /// (threads, prompt, isa).
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> load_text_encoder(const TextEncoderOptions& options);
 
-/// Where a text encoder's time goes. Times are sums over its threads.
+/// Where a text encoder's time goes. Times are sums over its threads, all of whose time
+/// in the encoder they share out; texts are tokenized by one thread.
 struct EncoderProfile {
   std::string precision;  ///< that was run: what `automatic` chose
   std::string isa;
   std::uint64_t texts = 0;
   std::uint64_t tokens = 0;
   Duration wall{};  ///< of the batches, tokenization included
-  Duration tokenize{}, products{}, attention{}, epilogues{}, other{};
+  Duration tokenize{}, products{}, attention{}, epilogues{};
+  Duration other{};         ///< embedding, pooling, threads waiting for one another
   double product_rate = 0;  ///< operations/s in products of one thread (a multiply-add is two)
   double peak_f32 = 0;      ///< operations/s of one thread's product kernel on operands in its
-  double peak_bf16 = 0;     ///< level-1 cache, measured just before
+  double peak_bf16 = 0;     ///< caches of levels 1 and 2, measured just before
   double peak_int8 = 0;
 };
 

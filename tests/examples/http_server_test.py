@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -156,6 +157,24 @@ class ModelServer(unittest.TestCase):
             self.assertEqual(len(a), 384)
             self.assertGreater(sum(x * y for x, y in zip(a, b)), 0.9)
             self.assertEqual(answer["usage"]["prompt_tokens"], 8 + 9)
+
+    @unittest.skipIf(MODEL is None, "no model folder given")
+    def test_precision_and_instruction_set_are_obeyed(self):
+        with tempfile.TemporaryDirectory() as packed:
+            answers = []
+            for extra in ((), ("--precision", "bf16", "--pack-folder", packed), ("--isa", "plain")):
+                with Running("--model", MODEL, *extra) as server:
+                    answers.append(server.embed(input="A plane is taking off.")[1]["data"][0]["embedding"])
+            exact, narrow, plain = answers
+            self.assertNotEqual(narrow, exact)
+            self.assertGreater(sum(x * y for x, y in zip(narrow, exact)), 0.9999)
+            self.assertGreater(sum(x * y for x, y in zip(plain, exact)), 0.999999)
+
+    def test_a_wrong_name_is_bad_usage(self):
+        for flag, name in (("--precision", "f12"), ("--isa", "avx1024")):
+            done = subprocess.run([SERVER, "--model", "x", flag, name], capture_output=True, text=True, timeout=20)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(name, done.stderr)
 
 
 if __name__ == "__main__":

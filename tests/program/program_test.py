@@ -11,6 +11,8 @@ import numpy as np
 
 PROGRAM, SHARED = sys.argv[1], pathlib.Path(sys.argv[2])
 MODEL = sys.argv[3] if len(sys.argv) > 3 else None
+PRECISIONS = ("f32", "bf16", "int8", "auto")
+INSTRUCTION_SETS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
 needs_model = unittest.skipIf(MODEL is None, "the MiniLM package is not installed")
 
 
@@ -32,10 +34,29 @@ class Usage(unittest.TestCase):
     def test_bad_usage_is_2(self):
         for arguments in ([], ["sail"], ["encode"], ["encode", "--model", "x", "--input", "-", "--output", "y", "--threads", "0"],
                           ["encode", "--model", "x", "--input", "-", "--output", "y", "--precision", "f12"],
+                          ["bench", "--model", "x", "--precision", ""],
+                          ["bench", "--model", "x", "--isa", "avx1024"],
+                          ["bench", "--model", "x", "--precision", "bf16", "--calibration", os.devnull],
+                          ["bench", "--model", "x", "--precision", "int8", "--calibration", os.devnull],
                           ["tokenize", "--model", "x", "--input", "-", "--max", "3"]):
             code, _, errors = run(*arguments)
             self.assertEqual(code, 2, arguments)
             self.assertTrue(errors, arguments)
+
+    def test_a_wrong_name_of_a_flag_is_shown_with_the_allowed_ones(self):
+        for flag, names in (("--precision", PRECISIONS), ("--isa", INSTRUCTION_SETS)):
+            code, _, errors = run("encode", "--model", "x", "--input", "-", "--output", "y", flag, "f12")
+            self.assertEqual(code, 2)
+            for name in (flag, "f12", *names):
+                self.assertIn(name, errors)
+
+    def test_a_calibration_that_cannot_be_used_is_named(self):
+        calibrate = ["bench", "--model", "x", "--calibration"]
+        code, _, errors = run(*calibrate, "/no/such/texts", "--precision", "int8")
+        self.assertEqual(code, 1)
+        self.assertIn("/no/such/texts", errors)
+        self.assertIn("holds no text", run(*calibrate, os.devnull, "--precision", "auto")[2])
+        self.assertIn("for --precision int8 or auto, not f32", run(*calibrate, os.devnull)[2])
 
     def test_a_missing_model_or_file_is_named(self):
         code, _, errors = run("encode", "--model", "/nowhere", "--input", os.devnull, "--output", "/tmp/never.npy")
@@ -52,7 +73,13 @@ class Usage(unittest.TestCase):
         self.assertGreaterEqual(report["cpu"]["usable_cores"], 1)
         modules = {m["name"]: m for m in report["modules"]}
         self.assertTrue(modules["encoder"]["usable"], modules["encoder"])
-        self.assertIn("onednn", modules["encoder"]["facts"])
+        facts = modules["encoder"]["facts"]
+        self.assertIn("onednn", facts)
+        # The module looks for itself; what it finds must be among the processor's own flags.
+        detected = set(facts["detected"].split()) - {"none"}
+        flags = {"avx512" if name == "avx512f" else name for name in report["cpu"]["instruction_sets"]}
+        self.assertLessEqual(detected, flags)
+        self.assertIn(facts["kernels"], detected | {"plain"})
         self.assertEqual(run("doctor")[0], 0)
 
 
@@ -150,15 +177,64 @@ class Encode(unittest.TestCase):
         code, text, _ = run("tokenize", "--model", MODEL, "--input", "-", "--json", stdin=b"hello world\n\n")
         self.assertEqual([json.loads(line) for line in text.splitlines()], [[101, 7592, 2088, 102], [101, 102]])
 
+    def test_every_precision_stays_close_to_f32(self):
+        data = b"A plane is taking off.\nThe captain repairs the old engine.\n"
+        texts = pathlib.Path(self.folder.name) / "texts.txt"
+        texts.write_text("A man is playing a flute.\n\nSome children watch the ships.\n")
+        self.assertEqual(self.encode(data)[0], 0)
+        exact = np.load(self.out)
+        for precision, least in (("bf16", 0.9999), ("int8", 0.99), ("auto", 0.99)):
+            extra = () if precision == "bf16" else ("--calibration", texts)
+            code, text, errors = self.encode(data, "--precision", precision, "--pack-folder", self.folder.name, "--json", *extra)
+            self.assertEqual(code, 0, errors)
+            self.assertEqual(json.loads(text)["precision"], precision)
+            rows = np.load(self.out)
+            self.assertGreater((rows * exact).sum(axis=1).min(), least, precision)
+            if precision != "auto":
+                self.assertFalse(np.array_equal(rows, exact), precision)
+
+    def test_every_instruction_set_runs_or_is_said_to_be_lacking(self):
+        for isa in INSTRUCTION_SETS:
+            code, _, errors = self.encode(b"A plane is taking off.\n", "--isa", isa)
+            if code == 0:
+                self.assertEqual(np.load(self.out).shape, (1, 384))
+                continue
+            self.assertNotEqual(isa, "plain")
+            self.assertEqual(code, 1)
+            self.assertIn(f"lacks the instruction set '{isa}'", errors)
+
+    def bench(self, *extra):
+        code, text, errors = run("bench", "--model", MODEL, "--texts", 40, "--pack-folder", self.folder.name, *extra)
+        self.assertEqual(code, 0, errors)
+        return text
+
     def test_bench_prints_the_ladder(self):
-        code, text, _ = run("bench", "--model", MODEL, "--texts", 40, "--json")
-        self.assertEqual(code, 0)
-        steps = {s["step"]: s for s in json.loads(text)["steps"]}
+        report = json.loads(self.bench("--json"))
+        steps = {s["step"]: s for s in report["steps"]}
         self.assertEqual(list(steps), ["one by one", "batched", "cached"])
         for step in steps.values():
             self.assertGreater(step["texts_per_second"], 0)
+            self.assertAlmostEqual(step["tokens_per_second"] / step["texts_per_second"], report["tokens"] / 40, places=6)
             self.assertLessEqual(step["p50_ms"], step["p99_ms"])
         self.assertGreater(steps["cached"]["texts_per_second"], steps["batched"]["texts_per_second"])
+
+    def test_bench_shows_where_the_time_goes(self):
+        for precision in PRECISIONS:
+            report = json.loads(self.bench("--precision", precision, "--isa", "plain", "--json"))
+            profile = report["profile"]
+            self.assertEqual((report["precision"], profile["isa"]), (precision, "plain"))
+            self.assertIn(profile["precision"], PRECISIONS[:3] if precision == "auto" else (precision,))
+            self.assertTrue(any("precision" in note for note in report["notes"]), report["notes"])
+            self.assertEqual((profile["texts"], profile["tokens"]), (40, report["tokens"]))
+            self.assertEqual(set(profile["time"]), {"tokenize", "products", "attention", "epilogues", "other"})
+            self.assertAlmostEqual(sum(part["share"] for part in profile["time"].values()), 1)
+            self.assertGreater(profile["time"]["products"]["share"], 0.2)
+            peak = profile["peak_gops"][profile["precision"]]
+            self.assertGreater(peak, 0)
+            self.assertAlmostEqual(profile["peak_share"], profile["product_gops"] / peak)
+        text = self.bench("--precision", "int8")
+        for part in ("tokens/s", "precision: int8", "% of the int8 peak", "us/token", "epilogues"):
+            self.assertIn(part, text)
 
 
 if __name__ == "__main__":

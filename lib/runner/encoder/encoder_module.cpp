@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "base/try.hpp"
+#include "runner/encoder/encoder_profile.hpp"
 #include "runner/encoder/model_config.hpp"
 #include "runner/encoder/text_encoder.hpp"
 #include "runner/module_abi.hpp"
@@ -33,11 +34,24 @@ class ModelTokenizer final : public TextTokenizer {
   Tokenizer tokenizer_;
 };
 
+/// Everything the encoder could use, whether it does or not.
+std::string detected(const CpuFeatures& features) {
+  std::string names;
+  for (const KernelSet set : kKernelSets) {
+    if (set != KernelSet::plain && supports(features, set))
+      names.append(names.empty() ? "" : " ").append(to_string(set));
+  }
+  if (features.amx_bf16) names += " amx_bf16";
+  if (features.amx_int8) names += " amx_int8";
+  return names.empty() ? "none" : names;
+}
+
 std::vector<std::pair<std::string, std::string>> facts() {
   std::vector<std::pair<std::string, std::string>> list;
   list.emplace_back("onednn", onednn_version());
   const KernelSet kernels = best_kernel_set(cpu_features());
   list.emplace_back("kernels", to_string(kernels));
+  list.emplace_back("detected", detected(cpu_features()));
   if (std::string reason = why_not_faster(cpu_features()); !reason.empty()) {
     list.emplace_back("not used", std::move(reason));
   }
@@ -49,6 +63,11 @@ Result<std::unique_ptr<ModelRunner>> load_encoder(const TextEncoderOptions& opti
     TIDEGATE_TRY(std::unique_ptr<ModelRunner> runner, TextEncoderRunner::create(options));
     return runner;
   });
+}
+
+Result<EncoderProfile> measure_encoder(const TextEncoderOptions& options, std::span<const std::string> texts,
+                                       std::size_t batch_size) {
+  return guarded([&] { return profile_encoder(options, texts, batch_size); });
 }
 
 Result<std::unique_ptr<TextTokenizer>> load_model_tokenizer(const std::string& folder) {
@@ -70,7 +89,8 @@ Result<std::unique_ptr<TextTokenizer>> load_model_tokenizer(const std::string& f
 
 extern "C" __attribute__((visibility("default"))) const tidegate::ModuleTable* tidegate_module() {
   static const tidegate::ModuleTable table = {
-      tidegate::build_id(), "encoder", tidegate::facts, tidegate::load_encoder, nullptr, tidegate::load_model_tokenizer, nullptr,
+      tidegate::build_id(),           "encoder", tidegate::facts, tidegate::load_encoder, tidegate::measure_encoder,
+      tidegate::load_model_tokenizer, nullptr,
   };
   return &table;
 }

@@ -39,6 +39,14 @@ class TextEncoderRunner final : public ModelRunner {
   /// calling thread is one of the team.
   void run(std::span<BatchItem> batch) override;
 
+  /// From now on adds up phase times in `per_member`, one a thread; empty = no longer.
+  /// No run may be going on.
+  void measure(std::span<PhaseTimes> per_member) { encoder_->measure(per_member); }
+
+  [[nodiscard]] std::size_t threads() const noexcept { return team_->size(); }
+  [[nodiscard]] const EncoderModel& model() const noexcept { return *model_; }
+  [[nodiscard]] const SequenceEncoder& encoder() const noexcept { return *encoder_; }
+
  private:
   TextEncoderRunner(std::unique_ptr<EncoderModel> model, Tokenizer tokenizer)
       : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}

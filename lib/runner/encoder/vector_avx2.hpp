@@ -52,6 +52,8 @@ struct V {
   static Reg min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
   static Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
   static Reg abs(Reg a) { return _mm256_andnot_ps(set(-0.0F), a); }
+  /// The smaller of |x| and a positive bound; either where x is NaN.
+  static Reg min_abs(Reg x, Reg bound) { return min(bound, abs(x)); }
   static Reg copy_sign(Reg magnitude, Reg sign) {
     return _mm256_or_ps(abs(magnitude), _mm256_and_ps(set(-0.0F), sign));
   }
@@ -84,7 +86,6 @@ struct V {
     return lanes == kLanes ? load_ints(p) : _mm256_maskload_epi32(static_cast<const int*>(p), mask(lanes));
   }
   static void store_ints(void* p, Ints x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
-  static Ints no_ints() { return _mm256_setzero_si256(); }
   static Reg from_ints(Ints x) { return _mm256_cvtepi32_ps(x); }
   /// Four bytes at `p` in every lane.
   static Ints repeat(const void* p) {

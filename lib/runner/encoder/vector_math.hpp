@@ -37,15 +37,6 @@ inline Reg exponential(Reg x) {
   return V::scale(polynomial(rest, kSeries), power);
 }
 
-/// 2^x for x <= 0, relative error below 8e-5, a twentieth of what rounding to bf16
-/// adds; x is held above -126, NaN stays NaN.
-inline Reg coarse_power(Reg x) {
-  static constexpr float kSeries[] = {0.0551716685F, 0.242611125F, 0.693260968F, 0.999928057F};
-  x = V::max(V::set(-126.0F), x);
-  const Reg power = V::round(x);
-  return V::scale(polynomial(V::sub(x, power), kSeries), power);
-}
-
 /// erf, absolute error below 2.5e-7: a polynomial in x^2 up to 1, beyond it
 /// 1 - e^p(|x|) with p near ln erfc.
 inline Reg error_function(Reg x) {
@@ -64,37 +55,36 @@ inline Reg error_function(Reg x) {
 
 /// GELU with an absolute error below 5e-6, for results that are rounded to bf16 or u8:
 /// max(x, 0) - |x| (1 - Phi(|x|)), the second term by one of sixteen cubic polynomials
-/// around multiples of 5/16; beyond 4.8 it is below 4e-6 and constant.
+/// in |x|, one around each multiple of 5/16; beyond 4.8 it is below 4e-6 and constant.
 class CoarseGelu {
  public:
   Reg operator()(Reg x) const {
-    const Reg magnitude = V::min(V::set(4.8F), V::abs(x));
-    const Reg index = V::fma(magnitude, V::set(3.2F), V::set(kWhole));  // the segment in its low bits
-    const Reg rest = V::fma(V::sub(index, V::set(kWhole)), V::set(-0.3125F), magnitude);
-    Reg tail = V::fma(V::pick(third_, index), rest, V::pick(second_, index));
-    tail = V::fma(tail, rest, V::pick(first_, index));
-    tail = V::fma(tail, rest, V::pick(zeroth_, index));
+    const Reg magnitude = V::min_abs(x, V::set(4.8F));
+    // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
+    const Reg index = V::fma(magnitude, V::set(3.2F), V::set(12582912.0F));
+    Reg tail = V::fma(V::pick(third_, index), magnitude, V::pick(second_, index));
+    tail = V::fma(tail, magnitude, V::pick(first_, index));
+    tail = V::fma(tail, magnitude, V::pick(zeroth_, index));
     return V::sub(V::max(V::set(0.0F), x), tail);
   }
 
  private:
-  static constexpr float kWhole = 12582912.0F;  // 1.5 * 2^23: adding it rounds to whole numbers
   static constexpr float kThird[16] = {0.0206408612F,   0.0766090602F,    0.122518189F,     0.12470112F,
                                        0.0925244093F,   0.047932066F,     0.0107376007F,    -0.0101520419F,
                                        -0.0162810106F,  -0.0139653999F,   -0.00909244083F,  -0.00488539226F,
                                        -0.00224211742F, -0.000894746103F, -0.000313775468F, -0.000105377803F};
-  static constexpr float kSecond[16] = {-0.4009507F,    -0.360098213F,   -0.263594776F,   -0.144458786F,
-                                        -0.0407858379F, 0.0251250323F,   0.0515503623F,   0.0505291261F,
-                                        0.0372350365F,  0.0226707887F,   0.0118299033F,   0.00538741192F,
-                                        0.00216373103F, 0.000771471066F, 0.000245283707F, 6.88842265e-05F};
-  static constexpr float kFirst[16] = {0.500062585F,    0.258606941F,     0.0608919151F,    -0.0667506829F,
-                                       -0.122659735F,   -0.124817759F,    -0.0985805541F,   -0.0654073656F,
-                                       -0.0376122445F,  -0.0190372746F,   -0.0085553946F,   -0.00343227526F,
-                                       -0.00123361615F, -0.000398206845F, -0.000115649411F, -3.01943182e-05F};
-  static constexpr float kZeroth[16] = {-3.04960366e-07F, 0.117911808F,    0.16623953F,     0.163361117F,
-                                        0.132064745F,     0.0923230946F,   0.0569949374F,   0.0313979834F,
-                                        0.0155241974F,    0.00691258488F,  0.00277791452F,  0.00100889173F,
-                                        0.000331451447F,  9.85648512e-05F, 2.65427589e-05F, 6.478871e-06F};
+  static constexpr float kSecond[16] = {-0.4009507F,   -0.431919187F, -0.493316382F,   -0.495180666F,
+                                        -0.387752384F, -0.19955653F,  -0.00884863921F, 0.117151901F,
+                                        0.159342617F,  0.140503854F,  0.0970715359F,   0.0557680205F,
+                                        0.027387552F,  0.0116761895F, 0.00436358666F,  0.00155075954F};
+  static constexpr float kFirst[16] = {0.500062585F,  0.506112337F,   0.533961356F,   0.532911301F,
+                                       0.413013041F,  0.147731438F,   -0.178646281F,  -0.432209611F,
+                                       -0.52905637F,  -0.477965951F,  -0.348872393F,  -0.213654071F,
+                                       -0.112050928F, -0.0509668253F, -0.0202794578F, -0.00762227457F};
+  static constexpr float kZeroth[16] = {-3.04960366e-07F, -0.000406616367F, -0.00469629839F, -0.00377640268F,
+                                        0.0409498028F,    0.165844947F,     0.352285147F,    0.522533178F,
+                                        0.596664548F,     0.550477028F,     0.422519207F,    0.274906427F,
+                                        0.153621644F,     0.0744387135F,    0.0315030217F,   0.012515163F};
   V::Table third_ = V::table(kThird);
   V::Table second_ = V::table(kSecond);
   V::Table first_ = V::table(kFirst);

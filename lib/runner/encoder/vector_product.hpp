@@ -136,8 +136,8 @@ struct Split {
 };
 
 /// Longest part of the inner dimension walked at once where rows take several tiles:
-/// its 16 KiB of a strip stay in the level-1 cache while the rows pass.
-constexpr std::size_t kBlockGroups = 128;
+/// its 24 KiB of a strip stay in the level-1 cache while the rows pass.
+constexpr std::size_t kBlockGroups = 192;
 
 /// Bytes ahead at which weights are fetched that are read once.
 constexpr std::ptrdiff_t kAhead = 2048;

@@ -1,0 +1,285 @@
+"""The parts of a run. Engines take turns, so that a slow minute of the machine hits all of them."""
+import statistics
+import time
+
+import numpy as np
+
+import texts
+from children import EngineError
+
+SORTED_BATCHES = (8, 32, 64)
+ARRIVAL_BATCHES = (1, 8, 32)
+FIDELITY_BATCH = 32
+REFERENCE = "torch-f32"
+MOST_ROUNDS = 7
+NOISE_ALLOWED = 3  # times the budget, before an engine gets no second round
+SCALING_SETS = ("sts", "tokens128", "mixed")
+
+
+# ---- fidelity ---------------------------------------------------------------------
+
+
+def fidelity(session):
+    """Cosine to torch f32, on STS-B's test sentences and on long, code-like and non-English texts."""
+    expected = {}
+    child = session.children.get(REFERENCE)
+    own = child is None
+    try:
+        if own:
+            child = session.launcher.open(REFERENCE, work=session.work / "model")
+        for name, some in session.fidelity.items():
+            session.progress(f"fidelity: {REFERENCE}, {name}")
+            session.load(child, name, some)
+            expected[name] = embeddings(session, child, name)
+    except EngineError as error:
+        session.fail(REFERENCE, "fidelity", error)
+        return
+    finally:
+        if own and child:
+            child.close()
+
+    def compare(name, engine):
+        for text_set, reference in expected.items():
+            session.progress(f"fidelity: {name}, {text_set}")
+            given = reference if name == REFERENCE else embeddings(session, engine, text_set)
+            if given.shape != reference.shape:
+                raise EngineError(f"answers of the shape {given.shape} where {REFERENCE} has {reference.shape}")
+            row = session.results[name].setdefault("fidelity", {})
+            row[text_set] = cosines(given, reference)
+            if text_set == "stsb":
+                row["spearman"] = spearman_of_pairs(given, session.sts.scores)
+
+    session.each("fidelity", compare)
+
+
+def embeddings(session, child, name):
+    path = session.folder / "embeddings"
+    child.ask("pass", **setting(child.name, sorted_set=True, batch=FIDELITY_BATCH), set=name, out=str(path))
+    return np.fromfile(path, np.float32).astype(np.float64).reshape(len(session.fidelity[name]), -1)
+
+
+def cosines(given, reference):
+    values = (given * reference).sum(1) / (np.linalg.norm(given, axis=1) * np.linalg.norm(reference, axis=1))
+    return {"mean": float(values.mean()), "p1": float(np.percentile(values, 1)), "min": float(values.min())}
+
+
+def ranks(values):
+    """Average ranks, ties sharing theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def spearman_of_pairs(given, scores):
+    first, second = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in np.split(given, 2))
+    return float(np.corrcoef(ranks((first * second).sum(1)), ranks(np.array(scores)))[0, 1])
+
+
+# ---- throughput -------------------------------------------------------------------
+
+
+def is_native(name):
+    return name.startswith("tidegate-")
+
+
+def setting(name, sorted_set, batch, lanes=1):
+    """A pass's arguments; the native encoder pads nothing and so sorts nothing."""
+    return {"batch": batch} if is_native(name) else {"batch": batch, "sorted": sorted_set, "lanes": lanes}
+
+
+def candidates(name, sorted_set, batches):
+    lanes = (1,) if is_native(name) or name.startswith("torch") else (1, 2)
+    return [setting(name, sorted_set, batch, some) for some in lanes for batch in batches]
+
+
+def throughput(session, sets, batches=None):
+    """Each engine's best setting per set, found on a part of the texts; then whole passes in turns."""
+    quick = session.options.quick
+    for text_set in sets:
+        sorted_set = text_set != "arrival"
+        sizes = (batches or {}).get(text_set) or (SORTED_BATCHES if sorted_set else ARRIVAL_BATCHES)
+        some = session.timed[text_set]
+        few = texts.sample(some, max(max(sizes), len(some) // 4))
+        best = {}
+
+        def choose(name, child):
+            session.progress(f"{text_set}: the best setting of {name}")
+            session.load(child, text_set + "-few", few)
+            best[name] = best_setting(child, candidates(name, sorted_set, sizes), text_set + "-few", len(few))
+
+        session.each(text_set, choose)
+        rates = rounds(session, text_set, best, len(some), 0.5 if quick else 1.0)
+        for name, values in rates.items():
+            chosen, probes = best[name]
+            session.results[name].setdefault("throughput", {})[text_set] = {
+                "texts_per_second": statistics.median(values), "low": min(values), "high": max(values),
+                "rounds": values, **chosen, "probes": probes}
+
+
+def best_setting(child, settings, text_set, count):
+    """The fastest of the settings, each warmed up by one pass; and what each gave."""
+    probes = []
+    for chosen in settings:
+        slow = probes and probes[-1]["texts_per_second"] < 0.5 * max(p["texts_per_second"] for p in probes)
+        if slow and chosen.get("lanes") == settings[0].get("lanes"):
+            continue  # a batch size beyond one that has halved the speed
+        child.ask("pass", set=text_set, **chosen)
+        seconds = child.ask("pass", set=text_set, **chosen)["seconds"]
+        probes.append({**chosen, "texts_per_second": count / seconds})
+    fastest = max(probes, key=lambda probe: probe["texts_per_second"])
+    return {key: value for key, value in fastest.items() if key != "texts_per_second"}, probes
+
+
+def rounds(session, text_set, best, count, share):
+    """Texts per second of each round. At least two rounds; more while the engine's time lasts."""
+    budget = session.options.seconds * share
+    rates, spent = {name: [] for name in best}, dict.fromkeys(best, 0.0)
+    for turn in range(MOST_ROUNDS):
+        names = list(best)
+        names = names[turn % len(names):] + names[:turn % len(names)] if names else []
+        for name in names:
+            if turn >= 2 and spent[name] >= budget or turn == 1 and spent[name] >= NOISE_ALLOWED * budget:
+                continue
+            session.progress(f"{text_set}: round {turn + 1}, {name}")
+            try:
+                seconds = session.children[name].ask("pass", set=text_set, **best[name][0])["seconds"]
+            except EngineError as error:
+                session.fail(name, text_set, error)
+                spent[name] = float("inf")
+                continue
+            spent[name] += seconds
+            rates[name].append(count / seconds)
+    return {name: values for name, values in rates.items() if values}
+
+
+# ---- one text ---------------------------------------------------------------------
+
+
+def latency(session):
+    """One text at a time, in three slices per engine and length, taken in turns."""
+    slices = 2 if session.options.quick else 3
+    seconds = session.options.seconds / (40 if session.options.quick else 10)
+    for length in texts.SINGLE_LENGTHS:
+        values = {name: [] for name in session.children}
+
+        def take(name, child):
+            session.progress(f"one text of {length} tokens: {name}")
+            if not values[name]:
+                child.ask("single", set=f"single{length}", seconds=seconds / 2)  # warm-up
+            values[name].append(child.ask("single", set=f"single{length}", seconds=seconds)["latencies_ms"])
+
+        for _ in range(slices):
+            session.each(f"single{length}", take)
+        for name, parts in values.items():
+            if parts:
+                middles = [statistics.median(part) for part in parts]
+                everything = [value for part in parts for value in part]
+                session.results[name].setdefault("latency", {})[str(length)] = {
+                    "p50_ms": statistics.median(middles), "p99_ms": float(np.percentile(everything, 99)),
+                    "p50_of_slices_ms": middles, "count": len(everything)}
+
+
+# ---- the native encoder alone -----------------------------------------------------
+
+
+def thread_scaling(session):
+    """The native encoder on all its threads against one, on the same texts, in turns."""
+    for name in session.natives:
+        if name not in session.children:
+            continue
+        rows = {}
+        try:
+            with session.launcher.open(name, threads=1) as single:
+                for text_set in SCALING_SETS:
+                    rows[text_set] = scaling_of(session, name, single, text_set)
+        except EngineError as error:
+            session.fail(name, "threads", error)
+        session.results[name]["threads"] = rows
+
+
+def scaling_of(session, name, single, text_set):
+    session.load(single, text_set, session.timed[text_set])
+    child, count = session.children[name], len(session.timed[text_set])
+    many, one = [], []
+    for turn in range(2 if session.options.quick else 4):
+        session.progress(f"threads: {name}, {text_set}, round {turn + 1}")
+        one.append(count / single.ask("pass", set=text_set, batch=64)["seconds"])
+        many.append(count / child.ask("pass", set=text_set, batch=64)["seconds"])
+    return {"one": statistics.median(one[1:] or one), "all": statistics.median(many[1:] or many),
+            "ratio": statistics.median(many[1:]) / statistics.median(one[1:])}
+
+
+def tokenizer_speed(session):
+    """One thread of ours against one of the library `tokenizers`, in turns."""
+    rows = session.results.setdefault("tokenizer", {})
+    native = next((session.children[name] for name in session.natives if name in session.children), None)
+    if native is None:
+        session.fail("tokenizer", "tokenizer", "no native encoder is open")
+        return
+    try:
+        with session.launcher.open("tokenizers", threads=1) as library:
+            for text_set in ("stsb", "long", "code", "foreign"):
+                session.progress(f"tokenizer: {text_set}")
+                some = session.fidelity[text_set] * (1 if text_set == "stsb" else 8)
+                session.load(library, "tokenizer", some)
+                session.load(native, "tokenizer", some)
+                rows[text_set] = tokenizer_turns(native, library, 5 if session.options.quick else 15)
+    except EngineError as error:
+        session.fail("tokenizer", "tokenizer", error)
+
+
+def tokenizer_turns(native, library, turns):
+    answers = {}
+    for _ in range(turns):
+        for name, child in (("native", native), ("library", library)):
+            answers.setdefault(name, []).append(child.ask("tokenize", set="tokenizer"))
+    if answers["native"][0]["tokens"] != answers["library"][0]["tokens"]:
+        raise EngineError("the two tokenizers do not give equally many tokens: check the models' folders")
+    rows = {name: {"tokens_per_second": some[0]["tokens"] / statistics.median(one["seconds"] for one in some)}
+            for name, some in answers.items()}
+    return {**rows, "ratio": rows["native"]["tokens_per_second"] / rows["library"]["tokens_per_second"]}
+
+
+# ---- start and memory -------------------------------------------------------------
+
+
+def start_and_memory(session):
+    """Fresh processes: model open to first answer, and memory beyond the bare process once warm.
+
+    What an engine keeps between starts is there already: the session opened every model before.
+    """
+    names = list(session.children)
+    starts = {name: [] for name in names}
+    for turn in range(1 if session.options.quick else 3):
+        for name in names:
+            session.progress(f"start {turn + 1}: {name}")
+            try:
+                starts[name].append(start_once(session, name))
+            except EngineError as error:
+                session.fail(name, "start", error)
+    for name, values in starts.items():
+        if values:
+            middle = {key: statistics.median(value[key] for value in values)
+                      for key in ("open_to_answer_ms", "process_to_answer_ms")}
+            session.results[name]["start"] = {**middle, "memory_kb": values[-1]["memory_kb"]}
+
+
+def start_once(session, name):
+    begin = time.perf_counter()
+    with session.launcher.start(name, work=session.work / "model") as child:
+        session.load(child, "one", session.timed["single12"][:1])
+        bare = child.memory()
+        child.ask("import")
+        opening = time.perf_counter()
+        child.ask("open")
+        child.ask("single", set="one", seconds=0)
+        end = time.perf_counter()
+        warm = session.timed["mixed"][:128]
+        session.load(child, "warm", warm)
+        for _ in range(2):
+            child.ask("pass", set="warm", **setting(name, True, 32))
+            child.ask("single", set="warm", seconds=0.2)
+        loaded = child.memory()
+    return {"open_to_answer_ms": (end - opening) * 1e3, "process_to_answer_ms": (end - begin) * 1e3,
+            "memory_kb": {"bare": bare["VmRSS"], "warm": loaded["VmRSS"], "beyond": loaded["VmRSS"] - bare["VmRSS"],
+                          "anonymous": loaded["RssAnon"] - bare["RssAnon"],
+                          "file": loaded["RssFile"] - bare["RssFile"]}}

@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import warnings
 
-CALIBRATION_TEXTS = 960
 MAKING = ".making"
 
 
@@ -41,7 +40,7 @@ class Artifacts:
     def openvino_int8(self, calibration=()):
         def make(folder):
             folder.mkdir()
-            quantize_openvino(self.onnx(), self.model, calibration[:CALIBRATION_TEXTS], folder / "model.xml")
+            quantize_openvino(self.onnx(), self.model, calibration, folder / "model.xml")
         return self._make("openvino-int8", make) / "model.xml"
 
     def ctranslate2_int8(self):

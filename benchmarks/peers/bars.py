@@ -12,7 +12,8 @@ class Figures:
     def __init__(self, document):
         self.engines = document["engines"]
         self.flags = document["machine"]["flags"]
-        self.peers = [name for name in self.engines if not name.startswith("tidegate-") and name != "tokenizer"]
+        self.tokenizer = document["tokenizer"]
+        self.peers = [name for name in self.engines if not name.startswith("tidegate-")]
 
     def get(self, name, *keys):
         value = self.engines.get(name, {})
@@ -150,7 +151,7 @@ def scaling_bar(figures, precision):
 
 
 def tokenizer_bar(figures):
-    rows = {name: row for name, row in (figures.engines.get("tokenizer") or {}).items() if "ratio" in row}
+    rows = figures.tokenizer
     return bar("tokenizer, one thread, against tokenizers", ">= 3x",
                ", ".join(f"{name} {row['ratio']:.1f}x" for name, row in rows.items()),
                rows["stsb"]["ratio"] >= 3 if "stsb" in rows else None)
@@ -160,7 +161,7 @@ def start_bar(figures):
     ours = figures.get("tidegate-int8", "start", "open_to_answer_ms")
     theirs = {name: figures.get(name, "start", "open_to_answer_ms") for name in figures.peers}
     theirs = {name: value for name, value in theirs.items() if value}
-    text = f"{ours:.0f} ms" if ours else ""
+    text = f"{ours:.0f} ms" if ours else "nothing of ours"
     if theirs:
         fastest, slowest = min(theirs, key=theirs.get), max(theirs, key=theirs.get)
         text += f"; peers: {fastest} {theirs[fastest]:.0f} ms to {slowest} {theirs[slowest]:.0f} ms"

@@ -17,9 +17,6 @@ def padded(ids):
 class Engine:
     """One peer. `lanes` batches run at a time, each with its share of the threads."""
 
-    library = ""  # the Python package whose version is reported
-    many_lanes = True
-
     def __init__(self, artifacts, threads):
         self.artifacts = artifacts
         self.threads = threads
@@ -50,9 +47,6 @@ class Engine:
 
 
 class Torch(Engine):
-    library = "torch"
-    many_lanes = False  # its operations hold the interpreter too often for two at a time
-
     def __init__(self, artifacts, threads, precision):
         super().__init__(artifacts, threads)
         self.precision = precision
@@ -78,8 +72,6 @@ class Torch(Engine):
 
 
 class OnnxRuntime(Engine):
-    library = "onnxruntime"
-
     def __init__(self, artifacts, threads, precision):
         super().__init__(artifacts, threads)
         self.precision = precision
@@ -106,8 +98,6 @@ class OnnxRuntime(Engine):
 
 
 class OpenVino(Engine):
-    library = "openvino"
-
     def __init__(self, artifacts, threads, precision):
         super().__init__(artifacts, threads)
         self.precision = precision
@@ -142,8 +132,6 @@ class OpenVino(Engine):
 
 
 class CTranslate2(Engine):
-    library = "ctranslate2"
-
     def load_library(self):
         import ctranslate2  # noqa: F401
 

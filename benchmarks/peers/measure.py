@@ -12,7 +12,7 @@ ARRIVAL_BATCHES = (1, 8, 32)
 FIDELITY_BATCH = 32
 REFERENCE = "torch-f32"
 MOST_ROUNDS = 7
-NOISE_ALLOWED = 3  # times the budget, before an engine gets no second round
+UNIFORM_SETS = ("tokens32", "tokens128", "large")  # one length: warm after the choice of the setting
 SCALING_SETS = ("sts", "tokens128", "mixed")
 
 
@@ -86,9 +86,10 @@ def setting(name, sorted_set, batch, lanes=1):
     return {"batch": batch} if is_native(name) else {"batch": batch, "sorted": sorted_set, "lanes": lanes}
 
 
-def candidates(name, sorted_set, batches):
-    lanes = (1,) if is_native(name) or name.startswith("torch") else (1, 2)
-    return [setting(name, sorted_set, batch, some) for some in lanes for batch in batches]
+def candidates(name, sorted_set, batches, threads):
+    """In groups of equal lanes. torch's many small operations hold the interpreter: no second lane helps it."""
+    lanes = (1,) if is_native(name) or name.startswith("torch") or threads == 1 else (1, threads)
+    return [[setting(name, sorted_set, batch, some) for batch in batches] for some in lanes]
 
 
 def throughput(session, sets, batches=None):
@@ -98,16 +99,17 @@ def throughput(session, sets, batches=None):
         sorted_set = text_set != "arrival"
         sizes = (batches or {}).get(text_set) or (SORTED_BATCHES if sorted_set else ARRIVAL_BATCHES)
         some = session.timed[text_set]
-        few = texts.sample(some, max(max(sizes), len(some) // 4))
+        few = texts.sample(some, max(max(sizes), len(some) // 6))
         best = {}
 
         def choose(name, child):
             session.progress(f"{text_set}: the best setting of {name}")
             session.load(child, text_set + "-few", few)
-            best[name] = best_setting(child, candidates(name, sorted_set, sizes), text_set + "-few", len(few))
+            best[name] = best_setting(
+                child, candidates(name, sorted_set, sizes, session.options.threads), text_set + "-few", len(few))
 
         session.each(text_set, choose)
-        rates = rounds(session, text_set, best, len(some), 0.5 if quick else 1.0)
+        rates = rounds(session, text_set, best, len(some), 1 if quick else 2)
         for name, values in rates.items():
             chosen, probes = best[name]
             session.results[name].setdefault("throughput", {})[text_set] = {
@@ -118,33 +120,44 @@ def throughput(session, sets, batches=None):
 def best_setting(child, settings, text_set, count):
     """The fastest of the settings, each warmed up by one pass; and what each gave."""
     probes = []
-    for chosen in settings:
-        slow = probes and probes[-1]["texts_per_second"] < 0.5 * max(p["texts_per_second"] for p in probes)
-        if slow and chosen.get("lanes") == settings[0].get("lanes"):
-            continue  # a batch size beyond one that has halved the speed
-        child.ask("pass", set=text_set, **chosen)
-        seconds = child.ask("pass", set=text_set, **chosen)["seconds"]
-        probes.append({**chosen, "texts_per_second": count / seconds})
+    for group in settings:
+        before = None
+        for chosen in group:
+            child.ask("pass", set=text_set, **chosen)
+            rate = count / child.ask("pass", set=text_set, **chosen)["seconds"]
+            probes.append({**chosen, "texts_per_second": rate})
+            if before and rate < 0.7 * before:
+                break  # larger batches would only be worse
+            before = rate
     fastest = max(probes, key=lambda probe: probe["texts_per_second"])
     return {key: value for key, value in fastest.items() if key != "texts_per_second"}, probes
 
 
-def rounds(session, text_set, best, count, share):
-    """Texts per second of each round. At least two rounds; more while the engine's time lasts."""
-    budget = session.options.seconds * share
+def turned(names, turn):
+    """Another engine begins each round."""
+    return names[turn % len(names):] + names[:turn % len(names)] if names else []
+
+
+def rounds(session, text_set, best, count, least):
+    """Texts per second of each round: at least `least`, more while the engine's time lasts.
+
+    Texts of many lengths get one more pass first: some engines compile for each shape they meet.
+    """
+    budget = session.options.seconds * (0.25 if session.options.quick else 1)
+    first = 0 if text_set in UNIFORM_SETS else -1
     rates, spent = {name: [] for name in best}, dict.fromkeys(best, 0.0)
-    for turn in range(MOST_ROUNDS):
-        names = list(best)
-        names = names[turn % len(names):] + names[:turn % len(names)] if names else []
-        for name in names:
-            if turn >= 2 and spent[name] >= budget or turn == 1 and spent[name] >= NOISE_ALLOWED * budget:
+    for turn in range(first, MOST_ROUNDS):
+        for name in turned(list(best), turn):
+            if turn >= least and spent[name] >= budget:
                 continue
-            session.progress(f"{text_set}: round {turn + 1}, {name}")
+            session.progress(f"{text_set}: {f'round {turn + 1}' if turn >= 0 else 'warm-up'}, {name}")
             try:
                 seconds = session.children[name].ask("pass", set=text_set, **best[name][0])["seconds"]
             except EngineError as error:
                 session.fail(name, text_set, error)
-                spent[name] = float("inf")
+                del best[name]
+                continue
+            if turn < 0:
                 continue
             spent[name] += seconds
             rates[name].append(count / seconds)
@@ -210,7 +223,7 @@ def scaling_of(session, name, single, text_set):
 
 def tokenizer_speed(session):
     """One thread of ours against one of the library `tokenizers`, in turns."""
-    rows = session.results.setdefault("tokenizer", {})
+    rows = session.tokenizer
     native = next((session.children[name] for name in session.natives if name in session.children), None)
     if native is None:
         session.fail("tokenizer", "tokenizer", "no native encoder is open")

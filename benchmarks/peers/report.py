@@ -4,7 +4,7 @@ from texts import SINGLE_LENGTHS, TIMED_SETS, TITLES
 
 NAMES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "ctranslate2": "CTranslate2",
          "tidegate": "Tidegate"}
-FORMATS = {"int8": {"onnxruntime": "dynamic int8", "openvino": "int8, NNCF calibrated"}}
+FORMATS = {"int8": {"onnxruntime": "dynamic int8"}}
 
 
 def title(name, versions=None):
@@ -92,7 +92,7 @@ def native_tables(document, figures, natives):
     rows = [[title(name), *(number((figures.get(name, "threads", s) or {}).get("ratio"), "{:.2f}")
                             for s in ("sts", "tokens128", "mixed"))] for name in natives]
     text = table(["All threads over one", "STS sentences", "128 tokens", "mixed"], rows) if rows else ""
-    tokenizer = {name: row for name, row in (document["engines"].get("tokenizer") or {}).items() if "ratio" in row}
+    tokenizer = document["tokenizer"]
     if tokenizer:
         text += "\n" + table(["Tokenizer, one thread, million tokens/s", "ours", "tokenizers", "ratio"],
                              [[name, *(f"{row[side]['tokens_per_second'] / 1e6:.2f}" for side in ("native", "library")),
@@ -113,8 +113,7 @@ def facts(document):
 
 
 def failures(document):
-    lines = [f"- {name}, {what}: {reason}" for name, row in document["engines"].items()
-             for what, reason in row.get("failures", {}).items()]
+    lines = [f"- {row['engine']}, {row['part']}: {row['reason']}" for row in document["failures"]]
     return "\n## Not measured\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 

@@ -8,25 +8,37 @@ import time
 import measure
 import report
 import texts
-from artifacts import CALIBRATION_TEXTS, load_tokenizer, make_random_model, token_limit
+from artifacts import load_tokenizer, make_random_model, token_limit
 from bars import judge
 from children import EngineError, Launcher
 from machine import describe_machine, versions
 
+CALIBRATION_TEXTS = 960
 # The large model: the peers that the bar names, and its shape.
 LARGE_ENGINES = ("openvino-int8", "onnxruntime-int8")
 LARGE_LAYERS, LARGE_HIDDEN = 12, 768
+LARGE_CALIBRATION_TEXTS = 40  # random weights: only its speed is measured
 
 
 class Progress:
-    """What is running and for how long, on standard error; one line that changes, on a terminal."""
+    """A bar of the part that runs and what runs in it, on standard error; one line that changes, on a terminal."""
+
+    WIDTH = 20
 
     def __init__(self):
         self.start = time.monotonic()
         self.terminal = sys.stderr.isatty()
+        self.part, self.steps, self.done = "", 1, 0
+
+    def begin(self, part, steps):
+        """`steps` is the most the part may take; it may end early."""
+        self.part, self.steps, self.done = part, max(1, steps), 0
 
     def __call__(self, text):
-        line = f"[{time.monotonic() - self.start:5.0f} s] {text}"
+        filled = min(self.WIDTH, self.WIDTH * self.done // self.steps)
+        self.done += 1
+        line = (f"{time.monotonic() - self.start:5.0f} s {self.part:<10} "
+                f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {text}")
         print(f"\r\033[K{line}" if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr,
               flush=True)
 
@@ -45,6 +57,8 @@ class Session:
         self.progress = Progress()
         self.launcher = Launcher(options, self.work / "logs")
         self.sts = texts.StsBenchmark(options.stsb)
+        if options.quick:
+            self.sts.keep_pairs(texts.QUICK_PAIRS)
         model = pathlib.Path(options.model)
         tokenizer = load_tokenizer(model)
         self.limit = token_limit(model)
@@ -56,6 +70,8 @@ class Session:
                        for name, some in {**self.timed, **self.fidelity}.items()}
         self.natives = [f"tidegate-{precision}" for precision in options.precisions]
         self.results = {name: {} for name in [*options.peers, *self.natives]}
+        self.tokenizer = {}  # speeds of the two tokenizers
+        self.failures = []
         self.children = {}
 
     def write(self, name, some):
@@ -68,7 +84,7 @@ class Session:
 
     def fail(self, name, what, error):
         """One engine's trouble stops only that engine; the reason is printed and kept."""
-        self.results.setdefault(name, {}).setdefault("failures", {})[what] = str(error)
+        self.failures.append({"engine": name, "part": what, "reason": str(error)})
         self.progress.note(f"{name}, {what}: {error}")
 
     def each(self, what, act):
@@ -88,9 +104,9 @@ class Session:
         self.children = {}
 
 
-def make_forms(session, names, model, work):
+def make_forms(session, names, model, work, calibration_texts):
     """The peers' forms of a model, each made by a process of its own, outside every measurement."""
-    calibration = session.write("calibration", texts.calibration_texts(session.sts, CALIBRATION_TEXTS))
+    calibration = session.write("calibration", texts.calibration_texts(session.sts, calibration_texts))
     usable = []
     for name in names:
         session.progress(f"the model's form for {name}")
@@ -107,7 +123,8 @@ def make_forms(session, names, model, work):
 def open_engines(session):
     options = session.options
     work = session.work / "model"
-    names = make_forms(session, options.peers, options.model, work)
+    session.progress.begin("prepare", 2 * len(options.peers) + len(session.natives))
+    names = make_forms(session, options.peers, options.model, work, CALIBRATION_TEXTS)
     for name in [*names, *session.natives]:
         session.progress(f"opening {name}")
         try:
@@ -128,7 +145,8 @@ def measure_large(session):
         make_random_model(pathlib.Path(session.options.model), model, LARGE_LAYERS, LARGE_HIDDEN)
     session.close()
     work = session.work / model.name / "forms"
-    peers = make_forms(session, [name for name in LARGE_ENGINES if name in session.options.peers], model, work)
+    peers = make_forms(session, [name for name in LARGE_ENGINES if name in session.options.peers], model, work,
+                       LARGE_CALIBRATION_TEXTS)
     natives = [name for name in session.natives if name == "tidegate-int8"]
     few = session.timed["tokens128"][:32 if session.options.quick else 64]
     for name in [*peers, *natives]:
@@ -143,14 +161,16 @@ def measure_large(session):
     measure.throughput(session, ["large"], batches={"large": (8, 32)})
 
 
+# What each part does, and about how many steps it takes with so many engines and sets.
 PARTS = {
-    "fidelity": measure.fidelity,
-    "throughput": lambda session: measure.throughput(session, session.options.sets),
-    "latency": measure.latency,
-    "threads": measure.thread_scaling,
-    "tokenizer": measure.tokenizer_speed,
-    "start": measure.start_and_memory,
-    "large": measure_large,
+    "fidelity": (measure.fidelity, lambda engines, sets: 4 * (engines + 1)),
+    "throughput": (lambda session: measure.throughput(session, session.options.sets),
+                   lambda engines, sets: 5 * engines * sets),
+    "latency": (measure.latency, lambda engines, sets: 9 * engines),
+    "threads": (measure.thread_scaling, lambda engines, sets: 36),
+    "tokenizer": (measure.tokenizer_speed, lambda engines, sets: 4),
+    "start": (measure.start_and_memory, lambda engines, sets: 3 * engines),
+    "large": (measure_large, lambda engines, sets: 24),
 }
 
 
@@ -159,8 +179,9 @@ def run_session(options):
         session = Session(options, folder)
         try:
             open_engines(session)
-            for part, run in PARTS.items():
+            for part, (run, steps) in PARTS.items():
                 if part in options.parts:
+                    session.progress.begin(part, steps(len(session.children), len(options.sets)))
                     run(session)
         finally:
             session.close()
@@ -171,7 +192,7 @@ def run_session(options):
                               for name in session.sizes},
                      "calibration_texts": CALIBRATION_TEXTS},
         "seconds": round(time.monotonic() - session.progress.start),
-        "engines": session.results,
+        "engines": session.results, "tokenizer": session.tokenizer, "failures": session.failures,
     }
     document["bars"] = judge(document)
     return finish(options, document)

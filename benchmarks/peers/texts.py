@@ -14,8 +14,9 @@ SINGLE_TEXTS = 16
 TIMED_SETS = ("sts", "tokens32", "tokens128", "mixed", "arrival")
 TITLES = {"sts": "STS sentences", "tokens32": "32 tokens", "tokens128": "128 tokens", "mixed": "mixed, sorted",
           "arrival": "mixed, arrival order"}
-FULL_SIZES = {"sts": 768, "tokens32": 384, "tokens128": 128, "mixed": 512}
-QUICK_SIZES = {"sts": 256, "tokens32": 128, "tokens128": 48, "mixed": 128}
+FULL_SIZES = {"sts": 512, "tokens32": 256, "tokens128": 96, "mixed": 512}
+QUICK_SIZES = {"sts": 192, "tokens32": 96, "tokens128": 32, "mixed": 128}
+QUICK_PAIRS = 300  # of STS-B, for the fidelity columns
 
 
 class StsBenchmark:
@@ -32,12 +33,17 @@ class StsBenchmark:
                              f"({error}); give STS-B's TSV with --stsb") from error
         test = [row for row in rows[1:] if row[split] == "test"]
         train = [row for row in rows[1:] if row[split] == "train"]
-        self.pairs = [row[first] for row in test] + [row[second] for row in test]
+        self.firsts, self.seconds = ([row[at] for row in test] for at in (first, second))
         self.scores = [float(row[score]) for row in test]
-        self.test_sentences = _shuffled(self.pairs)
+        self.test_sentences = _shuffled(self.firsts + self.seconds)
         self.train_sentences = _shuffled([row[at] for row in train for at in (first, second)])
         if not self.scores or not train:
             raise SystemExit(f"{path}: no rows of the splits 'test' and 'train'; give STS-B's TSV with --stsb")
+
+    def keep_pairs(self, count):
+        """Every so-manieth pair, for a quick look."""
+        step = max(1, len(self.scores) // count)
+        self.firsts, self.seconds, self.scores = self.firsts[::step], self.seconds[::step], self.scores[::step]
 
 
 def _shuffled(texts):
@@ -118,7 +124,7 @@ def foreign_texts():
 
 
 def fidelity_sets(sts, tokenizer, limit):
-    return {"stsb": sts.pairs, "long": long_texts(sts, tokenizer, limit), "code": code_texts(),
+    return {"stsb": sts.firsts + sts.seconds, "long": long_texts(sts, tokenizer, limit), "code": code_texts(),
             "foreign": foreign_texts()}
 
 

@@ -65,6 +65,9 @@ class Session:
         self.timed = texts.timed_sets(self.sts, tokenizer, self.limit,
                                       texts.QUICK_SIZES if options.quick else texts.FULL_SIZES)
         self.fidelity = texts.fidelity_sets(self.sts, tokenizer, self.limit)
+        if options.quick:
+            for name in ("long", "code"):
+                self.fidelity[name] = texts.sample(self.fidelity[name], texts.QUICK_OTHERS)
         self.sizes = {name: len(some) for name, some in {**self.timed, **self.fidelity}.items()}
         self.tokens = {name: sum(len(e.ids) for e in tokenizer.encode_batch(some)) / len(some)
                        for name, some in {**self.timed, **self.fidelity}.items()}

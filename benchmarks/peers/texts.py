@@ -17,6 +17,7 @@ TITLES = {"sts": "STS sentences", "tokens32": "32 tokens", "tokens128": "128 tok
 FULL_SIZES = {"sts": 512, "tokens32": 256, "tokens128": 96, "mixed": 512}
 QUICK_SIZES = {"sts": 192, "tokens32": 96, "tokens128": 32, "mixed": 128}
 QUICK_PAIRS = 300  # of STS-B, for the fidelity columns
+QUICK_OTHERS = 24  # long texts, and as many pieces of code
 
 
 class StsBenchmark:

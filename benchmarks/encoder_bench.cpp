@@ -1,5 +1,5 @@
-// Texts per second of the native encoder: one text a line in, one line (or one JSON
-// object) out. encoder_vs_torch.py drives it beside torch.
+// Texts per second of the native encoder alone, with its kernels and products chosen by
+// hand: one text a line in, one line (or one JSON object) out.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>

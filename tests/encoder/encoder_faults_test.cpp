@@ -34,11 +34,10 @@ TEST_CASE("encoder faults: options that cannot be met are refused by name") {
   CHECK(load_error({.folder = {}}) == ErrorCode::invalid_argument);
   CHECK(load_error({.folder = folder.path() + "/nowhere"}) == ErrorCode::not_found);
   CHECK(load_error({.folder = folder.path(), .prompt = "query"}) == ErrorCode::invalid_argument);
-  const auto foreign = TextEncoderRunner::create(
-      {.folder = folder.path()}, {.kernels = cpu_features().avx512 ? KernelSet::plain : KernelSet::avx512});
-  if (!cpu_features().avx512) {
-    REQUIRE_FALSE(foreign.has_value());
-    CHECK(foreign.error().code() == ErrorCode::unsupported);
+  CHECK(load_error({.folder = folder.path(), .isa = "sse9"}) == ErrorCode::invalid_argument);
+  for (const KernelSet set : kKernelSets) {
+    if (supports(cpu_features(), set)) continue;
+    CHECK(load_error({.folder = folder.path(), .isa = std::string(to_string(set))}) == ErrorCode::unsupported);
   }
 }
 

@@ -165,15 +165,14 @@ inline void multiply_keys(const Head& head, std::size_t first, std::size_t rows)
               .sums = reinterpret_cast<std::byte*>(head.call.scratch + head.at.scores + key),
               .sums_stride = head.at.padded_keys * 4,
               .groups = groups,
-              .start = Start::from_zero,
-              .ahead = 0};
+              .start = Start::from_zero};
     const bool narrow = keys - key < kWide;
     const Split split = Split::of(rows, narrow ? V::kNarrowRows : Dot::kRows);
     for (std::size_t i = 0; i < split.tiles; ++i) {
       if (narrow) {
-        run_rows<Dot, V::kNarrowRows, 1>(split.rows_of(i), tile);
+        run_rows<Dot, V::kNarrowRows, 1, Fetch::nothing>(split.rows_of(i), tile);
       } else {
-        run_rows<Dot, Dot::kRows, kTileRegs>(split.rows_of(i), tile);
+        run_rows<Dot, Dot::kRows, kTileRegs, Fetch::nothing>(split.rows_of(i), tile);
       }
       tile.x += split.rows_of(i) * tile.x_stride;
       tile.sums += split.rows_of(i) * tile.sums_stride;
@@ -196,10 +195,9 @@ inline void multiply_values(const Head& head, std::size_t rows) {
               .sums = reinterpret_cast<std::byte*>(head.call.scratch + head.at.output + column),
               .sums_stride = head.at.padded_head * 4,
               .groups = groups,
-              .start = Start::from_zero,
-              .ahead = 0};
+              .start = Start::from_zero};
     for (std::size_t i = 0; i < split.tiles; ++i) {
-      run_rows<Dot, Dot::kRows, kTileRegs>(split.rows_of(i), tile);
+      run_rows<Dot, Dot::kRows, kTileRegs, Fetch::nothing>(split.rows_of(i), tile);
       tile.x += split.rows_of(i) * tile.x_stride;
       tile.sums += split.rows_of(i) * tile.sums_stride;
     }

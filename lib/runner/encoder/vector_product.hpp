@@ -17,6 +17,13 @@ constexpr std::size_t kTileRegs = 2;
 
 enum class Start : std::uint8_t { from_zero, from_target };
 
+/// What a tile fetches: nothing; its own weights some bytes ahead; or its share of the
+/// weights that come after those that several tiles pass over.
+enum class Fetch : std::uint8_t { nothing, ahead, share };
+
+/// Bytes ahead at which weights are fetched that are read once.
+constexpr std::size_t kAhead = 2048;
+
 /// Operands of one tile; strides in bytes.
 struct Tile {
   const std::byte* x;
@@ -27,7 +34,8 @@ struct Tile {
   std::size_t sums_stride;
   std::size_t groups;
   Start start;
-  std::ptrdiff_t ahead;  // from the weights in use to those that are fetched
+  const std::byte* share = nullptr;  // of Fetch::share: the first byte and bytes a group
+  std::size_t share_step = 0;
 };
 
 template <class Sum>
@@ -44,7 +52,7 @@ constexpr std::size_t offset_of(std::size_t c) { return c * kRegBytes % kStripSt
 /// Rows x (Regs * kLanes) outputs held in registers while the groups are walked. Each
 /// output is one chain of sums in the order of the groups, so it is the same for every
 /// shape of tile.
-template <class Dot, std::size_t Rows, std::size_t Regs>
+template <class Dot, std::size_t Rows, std::size_t Regs, Fetch fetch>
 [[gnu::noinline]] void run_tile(const Tile& tile) {
   using Sum = typename Dot::Sum;
   // Copied: for all the compiler knows, the stores at the end change the tile.
@@ -67,13 +75,17 @@ template <class Dot, std::size_t Rows, std::size_t Regs>
   const std::size_t strip_stride = tile.strip_stride;
   const std::byte* weights = tile.weights;
   const std::byte* const end = weights + tile.groups * kStripStep;
-  const std::ptrdiff_t ahead = tile.ahead;
+  const std::byte* share = tile.share;
+  const std::size_t share_step = tile.share_step;
   for (; weights != end; weights += kStripStep) {
+    if constexpr (fetch == Fetch::ahead) {
 #pragma GCC unroll 16
-    for (std::size_t c = 0; c < Regs; ++c) {
-      if (c * kRegBytes % 64 == 0) {
-        __builtin_prefetch(weights + ahead + static_cast<std::ptrdiff_t>(strip_of(c) * strip_stride + offset_of(c)));
+      for (std::size_t c = 0; c < Regs; ++c) {
+        if (c * kRegBytes % 64 == 0) __builtin_prefetch(weights + kAhead + strip_of(c) * strip_stride + offset_of(c));
       }
+    } else if constexpr (fetch == Fetch::share) {
+      __builtin_prefetch(share);
+      share += share_step;
     }
     if constexpr (Regs <= kTileRegs) {
       typename Dot::Weights w[Regs];
@@ -110,16 +122,16 @@ template <class Dot, std::size_t Rows, std::size_t Regs>
 
 using RunTile = void (*)(const Tile&);
 
-template <class Dot, std::size_t Regs, std::size_t... I>
+template <class Dot, std::size_t Regs, Fetch fetch, std::size_t... I>
 inline void run_indexed(std::size_t rows, const Tile& tile, std::index_sequence<I...>) {
-  static constexpr RunTile kRuns[] = {run_tile<Dot, I + 1, Regs>...};
+  static constexpr RunTile kRuns[] = {run_tile<Dot, I + 1, Regs, fetch>...};
   kRuns[rows - 1](tile);
 }
 
 /// A tile of `rows` rows, 1..Rows.
-template <class Dot, std::size_t Rows, std::size_t Regs>
+template <class Dot, std::size_t Rows, std::size_t Regs, Fetch fetch>
 inline void run_rows(std::size_t rows, const Tile& tile) {
-  run_indexed<Dot, Regs>(rows, tile, std::make_index_sequence<Rows>());
+  run_indexed<Dot, Regs, fetch>(rows, tile, std::make_index_sequence<Rows>());
 }
 
 /// How `rows` are shared out: tiles of `height` rows, the first `taller` of them one more.
@@ -139,15 +151,12 @@ struct Split {
 /// its 24 KiB of a strip stay in the level-1 cache while the rows pass.
 constexpr std::size_t kBlockGroups = 192;
 
-/// Bytes ahead at which weights are fetched that are read once.
-constexpr std::ptrdiff_t kAhead = 2048;
-
 /// `strips` strips under few rows, several strips a tile: more chains of sums at once.
 template <class Dot, std::size_t Rows, std::size_t Regs>
 inline void few_rows(std::size_t rows, std::size_t strips, Tile tile) {
   constexpr std::size_t kStrips = Regs * kLanes / kStrip;
   for (; strips >= kStrips; strips -= kStrips) {
-    run_rows<Dot, Rows, Regs>(rows, tile);
+    run_rows<Dot, Rows, Regs, Fetch::ahead>(rows, tile);
     tile.weights += kStrips * tile.strip_stride;
     tile.sums += kStrips * kStripStep;
   }
@@ -169,25 +178,26 @@ inline void one_tile(std::size_t rows, std::size_t strips, Tile tile) {
       Tile part = tile;
       part.weights += half * kTileRegs * kRegBytes;
       part.sums += half * kTileRegs * kRegBytes;
-      run_rows<Dot, Dot::kRows, kTileRegs>(rows, part);
+      run_rows<Dot, Dot::kRows, kTileRegs, Fetch::ahead>(rows, part);
     }
     tile.weights += tile.strip_stride;
     tile.sums += kStripStep;
   }
 }
 
-/// One strip's part under all rows. The last tile fetches the weights at `next`, where
-/// the others of this part are no longer wanted in the level-1 cache.
+/// One strip's part under all rows. The tiles share in fetching the weights at `next`.
 template <class Dot>
 inline void one_strip(const Split& split, Tile tile, const std::byte* next) {
   constexpr std::size_t kHalves = kStrip / (kTileRegs * kLanes);
+  tile.share_step = (kStripStep / kHalves + split.tiles - 1) / split.tiles;
+  tile.share = next;
   for (std::size_t i = 0; i < split.tiles; ++i) {
-    tile.ahead = i + 1 == split.tiles ? next - tile.weights : 0;
     for (std::size_t half = 0; half < kHalves; ++half) {
       Tile part = tile;
       part.weights += half * kTileRegs * kRegBytes;
       part.sums += half * kTileRegs * kRegBytes;
-      run_rows<Dot, Dot::kRows, kTileRegs>(split.rows_of(i), part);
+      run_rows<Dot, Dot::kRows, kTileRegs, Fetch::share>(split.rows_of(i), part);
+      tile.share += tile.groups * tile.share_step;
     }
     tile.x += split.rows_of(i) * tile.x_stride;
     tile.sums += split.rows_of(i) * tile.sums_stride;
@@ -205,8 +215,7 @@ void product(const ProductCall& call) {
             .sums = static_cast<std::byte*>(call.sums),
             .sums_stride = call.sums_stride * 4,
             .groups = call.groups,
-            .start = Start::from_zero,
-            .ahead = kAhead};
+            .start = Start::from_zero};
   if (split.tiles <= 1) {
     if (split.tiles == 1) one_tile<Dot>(call.rows, strips, tile);
     return;

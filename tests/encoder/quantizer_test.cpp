@@ -290,6 +290,7 @@ TEST_CASE("fidelity: a report survives its JSON, a wrong one is named") {
   report.alpha = 0.6;
   report.source = CalibrationSource::user_texts;
   report.fallbacks = {{2, LinearKind::output}, {0, LinearKind::qkv}};
+  report.kernels = "avx2";
   report.tokens_per_second = 31234.5;
   report.f32_tokens_per_second = 9000.25;
   const std::string json = to_json(report);

@@ -37,6 +37,11 @@ class RowSink final : public EmbeddingSink {
   std::optional<Error> failure_;
 };
 
+/// Owns nothing: `image` must outlive what the view is given to.
+NetworkImage view_of(const PackedImage& image) {
+  return {image.plan, std::shared_ptr<const std::byte>(std::shared_ptr<void>(), image.bytes.data())};
+}
+
 }  // namespace
 
 struct EncoderWorkbench::Tokens {
@@ -56,15 +61,13 @@ Result<EncoderWorkbench::Tokens> EncoderWorkbench::tokenize(std::span<const std:
   return tokens;
 }
 
-Result<std::unique_ptr<SequenceEncoder>> EncoderWorkbench::encoder_of(const PackedImage& image) const {
-  // Owned by nobody here: the image outlives the encoder, which lives for one call.
-  const std::shared_ptr<const std::byte> bytes(std::shared_ptr<void>(), image.bytes.data());
-  return SequenceEncoder::create(*model_, {image.plan, bytes}, *kernels_, products_, *team_);
+Result<std::unique_ptr<SequenceEncoder>> EncoderWorkbench::encoder_of(NetworkImage image) const {
+  return SequenceEncoder::create(*model_, std::move(image), *kernels_, products_, *team_);
 }
 
 Result<std::vector<float>> EncoderWorkbench::embed(const PackedImage& image, std::span<const std::string> texts) {
   TIDEGATE_TRY(Tokens tokens, tokenize(texts));
-  TIDEGATE_TRY(const std::unique_ptr<SequenceEncoder> encoder, encoder_of(image));
+  TIDEGATE_TRY(const std::unique_ptr<SequenceEncoder> encoder, encoder_of(view_of(image)));
   RowSink sink(texts.size(), model_->dimension);
   encoder->run(tokens.sequences, 0, sink);
   return std::move(sink).rows();
@@ -73,17 +76,21 @@ Result<std::vector<float>> EncoderWorkbench::embed(const PackedImage& image, std
 Result<void> EncoderWorkbench::observe(const PackedImage& image, std::span<const std::string> texts,
                                        ActivationObserver& observer) {
   TIDEGATE_TRY(Tokens tokens, tokenize(texts));
-  TIDEGATE_TRY(const std::unique_ptr<SequenceEncoder> encoder, encoder_of(image));
+  TIDEGATE_TRY(const std::unique_ptr<SequenceEncoder> encoder, encoder_of(view_of(image)));
   encoder->observe(tokens.sequences, observer);
   return {};
 }
 
 Result<double> EncoderWorkbench::tokens_per_second(const PackedImage& image) {
+  return tokens_per_second(view_of(image));
+}
+
+Result<double> EncoderWorkbench::tokens_per_second(NetworkImage image) {
   const std::span<const std::string_view> probe = probe_texts();
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < kSpeedTexts; ++i) texts.emplace_back(probe[i * probe.size() / kSpeedTexts]);
   TIDEGATE_TRY(Tokens tokens, tokenize(texts));
-  TIDEGATE_TRY(const std::unique_ptr<SequenceEncoder> encoder, encoder_of(image));
+  TIDEGATE_TRY(const std::unique_ptr<SequenceEncoder> encoder, encoder_of(std::move(image)));
   RowSink sink(tokens.ids.size(), model_->dimension);
   Duration best = Duration::max();
   for (int round = 0; round <= kSpeedRounds; ++round) {

@@ -28,12 +28,13 @@ class EncoderWorkbench final : public Workbench {
                                      ActivationObserver& observer) override;
   /// Encodes probe texts a few times over and counts the fastest.
   [[nodiscard]] Result<double> tokens_per_second(const PackedImage& image) override;
+  [[nodiscard]] Result<double> tokens_per_second(NetworkImage image);
 
  private:
   struct Tokens;
 
   [[nodiscard]] Result<Tokens> tokenize(std::span<const std::string> texts) const;
-  [[nodiscard]] Result<std::unique_ptr<SequenceEncoder>> encoder_of(const PackedImage& image) const;
+  [[nodiscard]] Result<std::unique_ptr<SequenceEncoder>> encoder_of(NetworkImage image) const;
 
   const EncoderModel* model_;
   const Tokenizer* tokenizer_;

@@ -146,6 +146,7 @@ std::string to_json(const FidelityReport& report) {
                                  {"alpha", report.alpha},
                                  {"calibration", to_string(report.source)},
                                  {"bf16_products", nlohmann::ordered_json::array()},
+                                 {"kernels", report.kernels},
                                  {"tokens_per_second", report.tokens_per_second},
                                  {"f32_tokens_per_second", report.f32_tokens_per_second}};
   for (const LinearPlace& place : report.fallbacks) {
@@ -175,6 +176,7 @@ Result<FidelityReport> fidelity_from_json(std::string_view json) {
   if (!known_source) return fields.wrong("calibration", "none, probe_texts, user_texts or norms");
   report.source = *known_source;
   TIDEGATE_TRY(report.fallbacks, read_fallbacks(fields));
+  TIDEGATE_TRY(report.kernels, text(fields, "kernels"));
   TIDEGATE_TRY(report.tokens_per_second, number(fields, "tokens_per_second"));
   TIDEGATE_TRY(report.f32_tokens_per_second, number(fields, "f32_tokens_per_second"));
   return report;

@@ -55,6 +55,7 @@ struct FidelityReport {
   double alpha = 0;  ///< of the smoothing; 0 = none
   CalibrationSource source = CalibrationSource::none;
   std::vector<LinearPlace> fallbacks;  ///< int8: what runs in bf16, the most sensitive first
+  std::string kernels;                 ///< that the speeds were measured with
   double tokens_per_second = 0;        ///< on the machine that packed, its threads included
   double f32_tokens_per_second = 0;
 
@@ -74,7 +75,7 @@ struct PrecisionChoice {
 };
 
 /// The fastest precision whose report passes its gate; f32, which needs none, unless one
-/// is faster.
+/// is faster. The speeds must have been measured with the same kernels.
 [[nodiscard]] PrecisionChoice choose_precision(std::span<const FidelityReport> reports);
 
 }  // namespace tidegate

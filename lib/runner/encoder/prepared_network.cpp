@@ -1,5 +1,6 @@
 #include "runner/encoder/prepared_network.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -35,17 +36,18 @@ struct Maker {
   const EncoderModel& model;
   const Tokenizer& tokenizer;
   const TextEncoderOptions& options;
+  const Kernels& kernels;  // that will run the network
   Team& team;
 
   [[nodiscard]] Result<Candidate> candidate(Precision precision, double begin, double end) const {
-    const Kernels& kernels = kernels_of(best_kernel_set(cpu_features()));
     const auto build = [&]() -> Result<BuiltPack> {
-      EncoderWorkbench workbench(model, tokenizer, kernels, std::nullopt, team);
+      const Kernels& best = kernels_of(best_kernel_set(cpu_features()));
+      EncoderWorkbench workbench(model, tokenizer, best, std::nullopt, team);
       QuantizerOptions quantizer{precision, options.calibration_texts, {}};
       if (options.progress) {
         quantizer.progress = [&](double done) { options.progress(begin + done * (end - begin)); };
       }
-      TIDEGATE_TRY(QuantizedModel made, quantize(model, quantizer, kernels, team, workbench));
+      TIDEGATE_TRY(QuantizedModel made, quantize(model, quantizer, best, team, workbench));
       return BuiltPack{std::move(made.image), to_json(made.report)};
     };
     TIDEGATE_TRY(LoadedPack pack,
@@ -55,10 +57,14 @@ struct Maker {
   }
 };
 
+NetworkImage image_of(const Candidate& candidate) {
+  return {candidate.pack->facts().plan, {candidate.pack, candidate.pack->image().data()}};
+}
+
 PreparedNetwork prepared_of(const Candidate& candidate) {
   PreparedNetwork prepared;
   prepared.precision = candidate.report.precision;
-  prepared.image = {candidate.pack->facts().plan, {candidate.pack, candidate.pack->image().data()}};
+  prepared.image = image_of(candidate);
   prepared.image_digest = candidate.pack->facts().image_digest;
   prepared.notes.push_back(describe(candidate.report));
   for (const std::string& note : candidate.pack->notes) prepared.notes.push_back(note);
@@ -73,6 +79,19 @@ Result<PreparedNetwork> prepare_f32(const EncoderModel& model) {
   return prepared;
 }
 
+/// Gives every report the speeds of the kernels in use.
+Result<void> time_candidates(const Maker& maker, std::span<Candidate> candidates) {
+  EncoderWorkbench workbench(maker.model, maker.tokenizer, maker.kernels, std::nullopt, maker.team);
+  TIDEGATE_TRY(const PreparedNetwork f32, prepare_f32(maker.model));
+  TIDEGATE_TRY(const double f32_speed, workbench.tokens_per_second(f32.image));
+  for (Candidate& candidate : candidates) {
+    candidate.report.kernels = to_string(maker.kernels.set);
+    candidate.report.f32_tokens_per_second = f32_speed;
+    TIDEGATE_TRY(candidate.report.tokens_per_second, workbench.tokens_per_second(image_of(candidate)));
+  }
+  return {};
+}
+
 Result<PreparedNetwork> prepare_fastest(const Maker& maker) {
   std::vector<Candidate> candidates;
   std::vector<FidelityReport> reports;
@@ -80,9 +99,13 @@ Result<PreparedNetwork> prepare_fastest(const Maker& maker) {
     const double parts = kPacked.size();
     TIDEGATE_TRY(Candidate candidate,
                  maker.candidate(kPacked[i], static_cast<double>(i) / parts, static_cast<double>(i + 1) / parts));
-    reports.push_back(candidate.report);
     candidates.push_back(std::move(candidate));
   }
+  const bool known = std::all_of(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
+    return candidate.report.kernels == to_string(maker.kernels.set);
+  });
+  if (!known) TIDEGATE_CHECK(time_candidates(maker, candidates));
+  for (const Candidate& candidate : candidates) reports.push_back(candidate.report);
   const PrecisionChoice choice = choose_precision(reports);
   PreparedNetwork prepared;
   if (choice.precision == Precision::f32) {
@@ -98,8 +121,8 @@ Result<PreparedNetwork> prepare_fastest(const Maker& maker) {
 }  // namespace
 
 Result<PreparedNetwork> prepare_network(const EncoderModel& model, const Tokenizer& tokenizer,
-                                        const TextEncoderOptions& options, Team& team) {
-  const Maker maker{model, tokenizer, options, team};
+                                        const TextEncoderOptions& options, const Kernels& kernels, Team& team) {
+  const Maker maker{model, tokenizer, options, kernels, team};
   switch (options.precision) {
     case Precision::f32: break;
     case Precision::bf16:

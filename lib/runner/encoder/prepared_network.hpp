@@ -19,10 +19,12 @@ struct PreparedNetwork {
 };
 
 /// Uses `options`' precision, calibration texts, pack folder and progress. What has to be
-/// quantized is tried out with the fastest kernels of this machine, whatever kernels
-/// will run it. Throws std::bad_alloc. Errors: those of quantize.
+/// quantized is tried out with the fastest kernels of this machine, whatever `kernels`
+/// will run it; `automatic` compares speeds with `kernels`, which it times where a packed
+/// file's report is of others. Throws std::bad_alloc. Errors: those of quantize.
 [[nodiscard]] Result<PreparedNetwork> prepare_network(const EncoderModel& model, const Tokenizer& tokenizer,
-                                                      const TextEncoderOptions& options, Team& team);
+                                                      const TextEncoderOptions& options, const Kernels& kernels,
+                                                      Team& team);
 
 /// Digests of the folder's files that its packed files remember.
 [[nodiscard]] std::vector<KnownFile> remembered_files(const TextEncoderOptions& options);

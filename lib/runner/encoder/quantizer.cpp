@@ -72,6 +72,7 @@ class Search {
     } else {
       TIDEGATE_CHECK(search_int8());
     }
+    report_.kernels = to_string(kernels_.set);
     TIDEGATE_TRY(report_.tokens_per_second, workbench_.tokens_per_second(*best_));
     TIDEGATE_TRY(report_.f32_tokens_per_second, workbench_.tokens_per_second(*f32_));
     progress(1.0);

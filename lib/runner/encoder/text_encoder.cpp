@@ -80,7 +80,7 @@ Result<void> TextEncoderRunner::choose_prompt(const std::string& name) {
 Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const EncoderTuning& tuning) {
   TIDEGATE_TRY(const KernelSet kernels, choose_kernels(options.isa));
   team_ = std::make_unique<Team>("tidegate-encode", options.threads);
-  TIDEGATE_TRY(PreparedNetwork prepared, prepare_network(*model_, tokenizer_, options, *team_));
+  TIDEGATE_TRY(PreparedNetwork prepared, prepare_network(*model_, tokenizer_, options, kernels_of(kernels), *team_));
   TIDEGATE_TRY(encoder_, SequenceEncoder::create(*model_, std::move(prepared.image), kernels_of(kernels),
                                                  tuning.products, *team_));
   describe(prepared, kernels);

@@ -1,0 +1,149 @@
+// Packed precisions on the real model: fidelity, the choice of `automatic`, packed files.
+#include <algorithm>
+#include <cstdlib>
+
+#include "encoder/encoder_fixture.hpp"
+#include "runner/encoder/fidelity.hpp"
+#include "support/temporary_folder.hpp"
+
+namespace tidegate::test {
+namespace {
+
+/// Packed files of MiniLM, made by whichever test comes first.
+const std::string& shared_packs() {
+  static const TemporaryFolder folder;
+  static const std::string path = folder.path();
+  return path;
+}
+
+/// MiniLM's folder; says so and is empty where it is absent.
+std::string model_or_skip() {
+  std::string model = minilm_folder();
+  if (model.empty()) MESSAGE("not checked: the MiniLM package is absent");
+  return model;
+}
+
+/// Every fourth test sentence of STS-B; empty where it cannot be read.
+std::vector<std::string> sts_sentences() {
+  const std::string file = std::string(TIDEGATE_TEST_SHARED_DIR) + "/data/stsb.tsv.gz";
+  const TemporaryFolder folder;
+  const std::string command = std::string("'") + TIDEGATE_TEST_PYTHON + "' '" + TIDEGATE_TEST_SOURCE_DIR +
+                              "/tests/encoder/torch_reference.py' texts '" + file + "' '" + folder.file("texts") +
+                              "' 2>/dev/null";
+  std::vector<std::string> texts;
+  if (!std::filesystem::exists(file) || std::system(command.c_str()) != 0) return texts;
+  const std::vector<std::string> all = read_lines(folder.file("texts"));
+  for (std::size_t i = 0; i < all.size(); i += 4) texts.push_back(all[i]);
+  return texts;
+}
+
+/// Text unlike the sentences that tuned anything.
+std::vector<std::string> unusual_texts() {
+  std::vector<std::string> texts = {
+      "for (std::size_t i = 0; i + 1 < rows.size(); ++i) sums[i] += rows[i] * factor;",
+      "SELECT name, COUNT(*) FROM orders WHERE paid_at IS NULL GROUP BY name HAVING COUNT(*) > 3;",
+      "{\"status\": 404, \"error\": {\"code\": \"not_found\", \"field\": \"user.id\"}}",
+      "def flatten(xs):\n    return [y for x in xs for y in (flatten(x) if isinstance(x, list) else [x])]",
+      "Die Fähre legt wegen des Sturms heute erst gegen Mitternacht an.",
+      "La marée monte plus vite que prévu; les pêcheurs rentrent au port.",
+      "Прилив начался раньше, чем обещали рыбаки.",
+      "潮が満ちる前に門を閉めなければならない。",
+      "يفتح الحارس البوابة عند الفجر كل يوم.",
+      "ज्वार उतरने के बाद नावें रेत पर रह गईं।",
+      "",
+      "4711 0815 3.14159 -273.15 1e-9 0x7fff"};
+  std::string longer;
+  for (int part = 0; part < 40; ++part) {
+    longer +=
+        "In the " + std::to_string(part + 1) + "th hour the keeper wrote down wind, water and the ships passing. ";
+    if (part % 13 == 12) texts.push_back(longer);
+  }
+  return texts;
+}
+
+Agreement agreement_with_f32(const std::string& model, const LoadOptions& how, const std::vector<std::string>& texts) {
+  const auto flat = [&](ModelRunner& runner) {
+    std::vector<float> rows;
+    for (const Embedding& embedding : encode(runner, texts))
+      rows.insert(rows.end(), embedding.begin(), embedding.end());
+    return rows;
+  };
+  const std::vector<float> rows = flat(*load(model, how));
+  const std::vector<float> reference = flat(*load(model, {.threads = 2}));
+  return agreement_of(cosines_of(rows, reference, reference.size() / texts.size()));
+}
+
+bool has_note(const ModelRunner& runner, std::string_view part) {
+  const auto& notes = runner.info().notes;
+  return std::any_of(notes.begin(), notes.end(),
+                     [&](const std::string& note) { return note.find(part) != std::string::npos; });
+}
+
+}  // namespace
+
+TEST_CASE("precision: bf16 and int8 of MiniLM agree with f32 on sentences, long, code-like and non-English text") {
+  const std::string model = model_or_skip();
+  if (model.empty()) return;
+  const std::vector<std::string> sentences = sts_sentences();
+  if (sentences.empty()) MESSAGE("STS-B cannot be read here: unusual texts only");
+  for (const std::string& isa : machine_isas()) {
+    if (isa == "plain") continue;  // as exact as the others, but slow
+    for (const Precision precision : {Precision::bf16, Precision::int8}) {
+      INFO(isa << ", " << to_string(precision));
+      const LoadOptions how{.threads = 2, .precision = precision, .isa = isa, .pack_folder = shared_packs()};
+      if (!sentences.empty()) {
+        const Agreement agreement = agreement_with_f32(model, how, sentences);
+        INFO("mean " << agreement.mean << ", p1 " << agreement.p1 << ", minimum " << agreement.minimum);
+        CHECK(passes(agreement, gate_of(precision)));
+      }
+      const Agreement unusual = agreement_with_f32(model, how, unusual_texts());
+      CHECK(unusual.minimum >= (precision == Precision::bf16 ? 0.999 : 0.99));
+    }
+  }
+}
+
+TEST_CASE("precision: automatic takes the fastest whose stored report passes, with the speeds of the kernels in use") {
+  const std::string model = model_or_skip();
+  if (model.empty()) return;
+  const LoadOptions how{.threads = 2, .precision = Precision::automatic, .pack_folder = shared_packs()};
+  const auto first = load(model, how);
+  CHECK(has_note(*first, "the fastest that passed its gate"));
+  if (cpu_features().avx512_vnni) CHECK(has_note(*first, "precision: int8"));
+  LoadOptions plain = how;
+  plain.isa = "plain";
+  const auto slower = load(model, plain);
+  CHECK(has_note(*slower, "tokens/s"));
+  const auto reason = [](const ModelRunner& runner) {
+    const auto& notes = runner.info().notes;
+    return *std::find_if(notes.begin(), notes.end(),
+                         [](const std::string& note) { return note.find("tokens/s") != std::string::npos; });
+  };
+  CHECK(reason(*slower) != reason(*first));
+  const auto again = load(model, how);
+  CHECK(reason(*again) == reason(*first));  // from the files, not timed
+  CHECK(again->info().fingerprint == first->info().fingerprint);
+}
+
+TEST_CASE("precision: a damaged packed file is made anew and gives the same bits") {
+  const std::string model = model_or_skip();
+  if (model.empty()) return;
+  const TemporaryFolder packs;
+  const LoadOptions how{.threads = 2, .precision = Precision::bf16, .pack_folder = packs.path()};
+  const std::vector<std::string> texts = random_texts(20, 20);
+  const auto whole = load(model, how);
+  const std::vector<Embedding> expected = encode(*whole, texts);
+  const std::string name = std::filesystem::directory_iterator(packs.path())->path().filename().string();
+  const std::string intact = packs.read(name);
+  std::string bytes = intact;
+  bytes[bytes.size() / 2] ^= 0x40;
+  packs.write(name, bytes);
+  const auto mended = load(model, how);
+  const std::vector<Embedding> given = encode(*mended, texts);
+  for (std::size_t i = 0; i < texts.size(); ++i) CHECK(same_bits(given[i], expected[i]));
+  CHECK(mended->info().fingerprint == whole->info().fingerprint);
+  CHECK(has_note(*mended, "packed anew"));
+  CHECK(packs.read(name).size() == intact.size());
+  CHECK_FALSE(has_note(*load(model, how), "packed anew"));
+}
+
+}  // namespace tidegate::test

@@ -18,7 +18,8 @@ typedef struct tidegate_model tidegate_model;
  * kind "encoder" needs folder; "torchscript" needs file and sha256; "synthetic"
  * answers vectors made from the input's bytes, for trying things out.
  * `model` may be NULL: tidegate_model_get finds it later.
- * Since: 1.0   Thread: Any   Blocks: while it reads and checks the files
+ * Since: 1.0   Thread: Any   Blocks: while it reads and checks the files, and for
+ * seconds where it has to pack weights (precision bf16, int8 or auto, first load)
  * Owns: *model, release it
  * Errors: NOT_FOUND, CORRUPT, UNSUPPORTED, VERSION, EXISTS, IO, SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_model_load(tidegate_runtime *runtime, const char *json, size_t length,

@@ -38,8 +38,9 @@ struct TextEncoderOptions {
   /// Instruction set, "plain", "avx2", "avx512", "avx512_vnni" or "avx512_bf16"; empty =
   /// the best this machine has. The bits of an embedding may differ between them.
   std::string isa;
-  /// Texts like those to come, from which int8 learns how far activations reach; empty =
-  /// a built-in set. Read when the packed file is made.
+  /// Texts like those to come, from which int8 learns how far activations reach. Empty:
+  /// packed weights are taken whatever texts made them, and made by a built-in set where there
+  /// are none. Given, weights that other texts made are packed anew.
   std::vector<std::string> calibration_texts;
   /// Folder of the packed bf16 and int8 weights; empty = the model folder. Where it cannot
   /// be written the weights are packed anew at every load, and a note says so.

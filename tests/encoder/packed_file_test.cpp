@@ -155,7 +155,29 @@ TEST_CASE("packed file: another model, other settings and another format are pac
   source.key.settings.fill(7);
   std::string newer = whole;
   newer[8] = 9;
-  check_rebuilt(source, folder, newer, "has format 9, expected 1");
+  check_rebuilt(source, folder, newer, "has format 9, expected 2");
+}
+
+TEST_CASE("packed file: a load without texts takes what any texts made, one with texts what the same made") {
+  Case source;
+  TemporaryFolder folder;
+  const std::string path = folder.path() + "/pack";
+  source.key.texts.fill(1);
+  loaded(source.load(path));
+  source.key.texts.fill(0);
+  CHECK(loaded(source.load(path)).notes.empty());
+  source.key.texts.fill(1);
+  CHECK(loaded(source.load(path)).notes.empty());
+  CHECK(source.builds == 1);
+  source.key.texts.fill(2);
+  CHECK(mentions(loaded(source.load(path)), "other calibration texts"));
+  CHECK(source.builds == 2);
+  source.key.texts.fill(1);
+  CHECK(mentions(loaded(source.load(path)), "other calibration texts"));
+  Case built_in;
+  folder.write("pack", "");
+  loaded(built_in.load(path));
+  CHECK(mentions(loaded(source.load(path)), "other calibration texts"));
 }
 
 TEST_CASE("packed file: one whose plan does not fit the model is refused before it is laid out") {

@@ -170,6 +170,20 @@ TEST_CASE("quantizer: a user's texts replace the built-in ones, a few are joined
   CHECK(bench.observed_ <= 1024);
 }
 
+TEST_CASE("quantizer: a pack's key tells models, precisions and texts apart, and no texts from any") {
+  MemoryModel one({});
+  MemoryModel two({.seed = 2});
+  const std::vector<std::string> texts{"a", "b"};
+  const std::vector<std::string> joined{"ab"};
+  const PackKey key = pack_key(one.model, Precision::int8, {});
+  CHECK(key.texts == Digest{});
+  CHECK(key.model != pack_key(two.model, Precision::int8, {}).model);
+  CHECK(key.settings == pack_key(two.model, Precision::int8, texts).settings);
+  CHECK(key.settings != pack_key(one.model, Precision::bf16, {}).settings);
+  CHECK(pack_key(one.model, Precision::int8, texts).texts == pack_key(one.model, Precision::int8, texts).texts);
+  CHECK(pack_key(one.model, Precision::int8, texts).texts != pack_key(one.model, Precision::int8, joined).texts);
+}
+
 TEST_CASE("quantizer: bf16 is one plan, judged") {
   TwoLayers source;
   FakeBench bench(std::vector<double>(8, 0.1));

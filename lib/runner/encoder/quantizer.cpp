@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "runner/encoder/activation_statistics.hpp"
 #include "runner/encoder/gptq.hpp"
@@ -14,6 +15,11 @@
 
 namespace tidegate {
 namespace {
+
+/// Covered by every pack's key. Raised with each change of the code that makes other weights
+/// or another report of the same texts: the search and its constants, smoothing, rounding and
+/// its damping, gates, how a model is packed. Packs of before are then made anew.
+constexpr std::uint64_t kQuantizerRevision = 1;
 
 constexpr double kAlphas[] = {0.3, 0.4, 0.5, 0.6, 0.7};
 constexpr double kNormAlpha = 0.5;
@@ -188,6 +194,21 @@ Result<void> Search::fall_back(const WeightRounder& rounder) {
 }
 
 }  // namespace
+
+PackKey pack_key(const EncoderModel& model, Precision precision, std::span<const std::string> texts) {
+  PackKey key;
+  key.model = model.content_digest;
+  Sha256 settings;
+  settings.update_u64(kQuantizerRevision).update_field(to_string(precision));
+  for (const std::string_view text : probe_texts()) settings.update_field(text);
+  key.settings = settings.finish();
+  if (texts.empty()) return key;
+  Sha256 own;
+  own.update_u64(texts.size());
+  for (const std::string& text : texts) own.update_field(text);
+  key.texts = own.finish();
+  return key;
+}
 
 Result<QuantizedModel> quantize(const EncoderModel& model, const QuantizerOptions& options, const Kernels& kernels,
                                 Team& team, Workbench& workbench) {

@@ -10,6 +10,7 @@
 #include "runner/encoder/fidelity.hpp"
 #include "runner/encoder/kernels.hpp"
 #include "runner/encoder/model_packer.hpp"
+#include "runner/encoder/packed_file.hpp"
 
 namespace tidegate {
 
@@ -36,6 +37,9 @@ struct QuantizedModel {
   PackedImage image;
   FidelityReport report;
 };
+
+/// Of what `quantize` makes: the settings cover its revision and the built-in texts.
+[[nodiscard]] PackKey pack_key(const EncoderModel& model, Precision precision, std::span<const std::string> texts);
 
 /// Every second text tunes, the others judge. int8: the smoothing that agrees best on the
 /// tuning texts, weights rounded by GptqRounder; then the products that disturb most

@@ -84,9 +84,9 @@ double product_peak(KernelSet set, Number number) {
   const auto packed =
       (*method)->pack({number, kInner, kColumns, strips.data(), zeros.data(), zeros.data(), zeros.data()});
   if (!packed) return own;
-  OnednnScratch scratch;
+  AlignedArray<std::byte> scratch((*packed)->scratch_bytes());
   const OnednnOperands operands{x.data(), sums.data(), kPanelRows};
-  return std::max(own, fastest_rate(*clock, [&] { return (*packed)->run(operands, scratch).has_value(); }));
+  return std::max(own, fastest_rate(*clock, [&] { return (*packed)->run(operands, scratch.data()).has_value(); }));
 }
 
 // ---- profile ------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "base/try.hpp"
@@ -45,14 +46,20 @@ class OneThread {
   int before_;
 };
 
+/// Throws nothing, not even for want of memory: members of a team run products.
 template <class F>
-Result<void> onednn_call(F&& work) {
+Result<void> onednn_call(F&& work) noexcept {
   const OneThread one;
   try {
-    work();
-    return {};
-  } catch (const dnnl::error& failure) {
-    return Error(ErrorCode::backend_failed, std::string("oneDNN refused a matrix product: ") + failure.what());
+    try {
+      work();
+      return {};
+    } catch (const dnnl::error& failure) {
+      if (failure.status == dnnl_out_of_memory) throw std::bad_alloc();
+      return Error(ErrorCode::backend_failed, std::string("oneDNN refused a matrix product: ") + failure.what());
+    }
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "no memory for oneDNN's matrix product");
   }
 }
 
@@ -242,10 +249,10 @@ class Product final : public OnednnProduct {
   Product(std::shared_ptr<const ShapePlan> plan, dnnl::memory weights)
       : plan_(std::move(plan)), weights_(std::move(weights)) {}
 
-  Result<void> run(const OnednnOperands& operands, OnednnScratch& scratch) const override {
-    const std::size_t needed = plan_->scratchpad_bytes + 64;
-    if (scratch.bytes.size() < needed) scratch.bytes = AlignedArray<std::byte>(needed);
-    return onednn_call([&] { execute_all(*plan_, weights_, operands, scratch.bytes.data()); });
+  std::size_t unit() const noexcept override { return plan_->panels.back().rows; }
+  std::size_t scratch_bytes() const noexcept override { return plan_->scratchpad_bytes; }
+  Result<void> run(const OnednnOperands& operands, std::byte* scratch) const override {
+    return onednn_call([&] { execute_all(*plan_, weights_, operands, scratch); });
   }
 
  private:

@@ -58,11 +58,13 @@ bool SequenceEncoder::together(std::span<const Sequence> sequences) const {
   return tokens <= kTogetherTokens;
 }
 
-void SequenceEncoder::answer(std::span<const Sequence> group, const Workspace& workspace, EmbeddingSink& sink) const {
+void SequenceEncoder::answer(std::span<const Sequence> group, const Workspace& workspace,
+                             std::span<const Scratch> workers, EmbeddingSink& sink) const {
+  const auto failed = std::find_if(workers.begin(), workers.end(), [](const Scratch& one) { return !!one.failure; });
   const std::size_t stride = row_stride(model_->dimension);
   for (std::size_t text = 0; text < group.size(); ++text) {
-    if (workspace.failure) {
-      sink.fail(group[text].item, *workspace.failure);
+    if (failed != workers.end()) {
+      sink.fail(group[text].item, *failed->failure);
     } else {
       sink.take(group[text].item, {workspace.pooled.data() + text * stride, std::size_t{model_->dimension}});
     }
@@ -78,7 +80,7 @@ void SequenceEncoder::run_together(std::span<Sequence> sequences, std::size_t pr
       network_->encode(group, prompt_tokens, workspaces_[0], {&scratches_[member], team_, member});
     };
     team_->run(job);
-    answer(group, workspaces_[0], sink);
+    answer(group, workspaces_[0], scratches_, sink);
   }
 }
 
@@ -93,7 +95,7 @@ void SequenceEncoder::run_apart(std::span<Sequence> sequences, std::size_t promp
       const WorkShare share = groups_.group(index);
       const auto group = sequences.subspan(share.begin, share.end - share.begin);
       network_->encode(group, prompt_tokens, workspace, {&scratches_[member]});
-      answer(group, workspace, sink);
+      answer(group, workspace, {&scratches_[member], 1}, sink);
     }
   };
   if (groups_.size() == 1) return job(0);

@@ -29,7 +29,8 @@ class EmbeddingSink {
   virtual void fail(std::size_t item, const Error& error) noexcept = 0;
 };
 
-/// One run at a time; runs allocate nothing once they have seen as large a batch.
+/// One run at a time; runs allocate nothing once they have seen as large a batch,
+/// but for what oneDNN does in its products.
 class SequenceEncoder {
  public:
   /// `model` and `team` must outlive the encoder. Without `products`: oneDNN where the
@@ -61,7 +62,9 @@ class SequenceEncoder {
   [[nodiscard]] bool together(std::span<const Sequence> sequences) const;
   void run_together(std::span<Sequence> sequences, std::size_t prompt_tokens, EmbeddingSink& sink);
   void run_apart(std::span<Sequence> sequences, std::size_t prompt_tokens, EmbeddingSink& sink);
-  void answer(std::span<const Sequence> group, const Workspace& workspace, EmbeddingSink& sink) const;
+  /// Answers `group` with what was pooled, or with what one of `workers` failed at.
+  void answer(std::span<const Sequence> group, const Workspace& workspace, std::span<const Scratch> workers,
+              EmbeddingSink& sink) const;
 
   const EncoderModel* model_;
   NetworkImage image_;

@@ -8,7 +8,6 @@
 
 #include "runner/encoder/aligned_buffer.hpp"
 #include "runner/encoder/numbers.hpp"
-#include "runner/encoder/onednn_product.hpp"
 #include "tidegate/error.hpp"
 
 namespace tidegate {
@@ -76,24 +75,24 @@ class PhaseWatch {
 
 /// Buffers of one group of sequences, shared by the threads that work on it.
 struct Workspace {
-  std::size_t tokens = 0;        ///< of a group at most; 0 = not made yet
-  AlignedBuffer hidden;          ///< [tokens, hidden]: the residual stream
-  RowBuffer narrow;              ///< [tokens, hidden]: `hidden` as the next product wants it
-  RowBuffer qkv;                 ///< [tokens, 3 hidden]
-  RowBuffer context;             ///< [tokens, hidden]
-  RowBuffer wide;                ///< [kPanelRows, intermediate]
-  AlignedBuffer sums;            ///< [kPanelRows, hidden]: of a product that a LayerNorm follows
-  AlignedBuffer pooled;          ///< [tokens, widest stage]: one row a text
-  AlignedBuffer staged;          ///< as `pooled`: a dense stage's sums
-  std::optional<Error> failure;  ///< what went wrong in a pass; the others' work is void then
+  std::size_t tokens = 0;  ///< of a group at most; 0 = not made yet
+  AlignedBuffer hidden;    ///< [tokens, hidden]: the residual stream
+  RowBuffer narrow;        ///< [tokens, hidden]: `hidden` as the next product wants it
+  RowBuffer qkv;           ///< [tokens, 3 hidden]
+  RowBuffer context;       ///< [tokens, hidden]
+  RowBuffer wide;          ///< [kPanelRows, intermediate]
+  AlignedBuffer sums;      ///< [kPanelRows, hidden]: of a product that a LayerNorm follows
+  AlignedBuffer pooled;    ///< [tokens, widest stage]: one row a text
+  AlignedBuffer staged;    ///< as `pooled`: a dense stage's sums
 };
 
 /// Buffers of one thread.
 struct Scratch {
-  AlignedBuffer sums;       ///< [kPanelRows, widest chunk of columns]
-  AlignedBuffer attention;  ///< scratch of the attention kernel
-  OnednnScratch onednn;
-  PhaseTimes* times = nullptr;  ///< null: not measured
+  AlignedBuffer sums;              ///< [kPanelRows, widest chunk of columns]
+  AlignedBuffer attention;         ///< scratch of the attention kernel
+  AlignedArray<std::byte> onednn;  ///< scratch of oneDNN's products
+  std::optional<Error> failure;    ///< what this thread failed at in a pass; everybody's work is void then
+  PhaseTimes* times = nullptr;     ///< null: not measured
 };
 
 }  // namespace tidegate

@@ -8,7 +8,6 @@
 
 #include "base/sha256.hpp"
 #include "base/try.hpp"
-#include "runner/encoder/activation_statistics.hpp"
 #include "runner/encoder/gptq.hpp"
 #include "runner/encoder/probe_texts.hpp"
 #include "runner/encoder/smoothing.hpp"
@@ -88,6 +87,8 @@ class Search {
  private:
   Result<void> search_int8();
   Result<void> choose_smoothing(const ActivationStatistics& seen);
+  Result<void> observe(ActivationStatistics& seen);
+  Result<void> round_all_but_last(ActivationStatistics& seen, const WeightRounder& rounder);
   Result<void> fall_back(const WeightRounder& rounder);
   Result<std::vector<LinearPlace>> by_sensitivity(const WeightRounder& rounder);
   Result<double> tuning_agreement(const PackingPlan& plan, const WeightRounder* rounder, std::size_t texts);
@@ -145,14 +146,31 @@ Result<void> Search::choose_smoothing(const ActivationStatistics& seen) {
   return {};
 }
 
-Result<void> Search::search_int8() {
-  ActivationStatistics seen(model_.config, kernels_);
+Result<void> Search::observe(ActivationStatistics& seen) {
   TIDEGATE_CHECK(workbench_.observe(*f32_, texts_.tuning, seen));
   seen.finish();
+  return {};
+}
+
+/// Where the moments of all layers do not fit in memory together: has the rounder round
+/// and remember one range of layers after the other, and gathers the last range.
+Result<void> Search::round_all_but_last(ActivationStatistics& seen, const WeightRounder& rounder) {
+  for (std::size_t next = seen.layers_together(); next < model_.layers.size(); next += seen.layers_together()) {
+    if (const auto rounded = pack_model(model_, plan_, &rounder); !rounded) return rounded.error();
+    seen.gather(next);
+    TIDEGATE_CHECK(observe(seen));
+  }
+  return {};
+}
+
+Result<void> Search::search_int8() {
+  ActivationStatistics seen(model_.config, kernels_, options_.moment_bytes);
+  TIDEGATE_CHECK(observe(seen));
   progress(0.25);
   TIDEGATE_CHECK(choose_smoothing(seen));
   progress(0.5);
   const GptqRounder rounder(seen, plan_, team_);
+  TIDEGATE_CHECK(round_all_but_last(seen, rounder));
   TIDEGATE_CHECK(judge(plan_, &rounder));
   progress(0.7);
   if (report_.passed) return {};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/team.hpp"
+#include "runner/encoder/activation_statistics.hpp"
 #include "runner/encoder/fidelity.hpp"
 #include "runner/encoder/kernels.hpp"
 #include "runner/encoder/model_packer.hpp"
@@ -31,6 +32,7 @@ struct QuantizerOptions {
   Precision precision = Precision::int8;      ///< bf16 or int8
   std::span<const std::string> texts;         ///< instead of the built-in ones; a few are joined by those
   std::function<void(double done)> progress;  ///< 0 to 1; may be empty
+  std::size_t moment_bytes = kMomentBytes;    ///< as of ActivationStatistics
 };
 
 struct QuantizedModel {

@@ -55,7 +55,7 @@ class FakeBench final : public Workbench {
         squares += angles_[i] * angles_[i];
       }
     }
-    embedded_ += texts.size();
+    if (smallest_.empty() || texts.size() < smallest_.size()) smallest_.assign(texts.begin(), texts.end());
     std::vector<float> rows;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       rows.push_back(static_cast<float>(std::cos(std::sqrt(squares))));
@@ -84,7 +84,7 @@ class FakeBench final : public Workbench {
     return image.plan.layers[0].numbers[0] == Number::f32 ? 100.0 : 250.0;
   }
 
-  std::size_t embedded_ = 0;
+  std::vector<std::string> smallest_;  // of the lists that were embedded
   std::size_t observed_ = 0;
   std::size_t observations_ = 0;
 
@@ -170,7 +170,23 @@ TEST_CASE("quantizer: a user's texts replace the built-in ones, a few are joined
   CHECK(joined.report.texts == 1 + probe_texts().size() / 2);
   const std::vector<std::string> very_many(5000, "text");
   quantized(source.model, bench, {.texts = very_many});
-  CHECK(bench.observed_ <= 1024);
+  CHECK(bench.observed_ == 512);
+  const std::vector<std::string> a_few_more(1025, "text");
+  CHECK(quantized(source.model, bench, {.texts = a_few_more}).report.texts == 512);
+  CHECK(bench.observed_ == 512);
+}
+
+TEST_CASE("quantizer: each product is tried out on texts from the whole list") {
+  TwoLayers source;
+  FakeBench bench(std::vector<double>(8, 0.1));
+  std::vector<std::string> texts;
+  for (int i = 0; i < 400; ++i) texts.push_back(std::to_string(i));
+  quantized(source.model, bench, {.texts = texts});
+  // 200 tune, 48 of them sensitivity: spread over the list, none twice.
+  REQUIRE(bench.smallest_.size() == 48);
+  CHECK(bench.smallest_.front() == "0");
+  CHECK(std::stoi(bench.smallest_.back()) >= 390);
+  CHECK(std::adjacent_find(bench.smallest_.begin(), bench.smallest_.end()) == bench.smallest_.end());
 }
 
 TEST_CASE("quantizer: a pack's key tells models, precisions and texts apart, and no texts from any") {

@@ -11,6 +11,8 @@ namespace {
 
 /// See together().
 constexpr std::size_t kTogetherTokens = kPanelRows;
+/// Of a member's even share of the tokens: what in-step work loses by meeting.
+constexpr double kLongShare = 1.25;
 
 bool uses(const PackingPlan& plan, Number number) {
   return std::any_of(plan.layers.begin(), plan.layers.end(), [&](const LayerPlan& layer) {
@@ -47,15 +49,20 @@ Result<std::unique_ptr<SequenceEncoder>> SequenceEncoder::create(const EncoderMo
 }
 
 /// Whether the team works in step on all sequences at once rather than each member on
-/// groups of its own: where there are too few sequences for every member, or so few
-/// tokens that reading the weights, which members then share, costs more than waiting
-/// for one another.
+/// groups of its own: where there are too few sequences for every member, or one so long
+/// that its member would work on when the others are done, or so few tokens that reading
+/// the weights, which members then share, costs more than waiting for one another.
 bool SequenceEncoder::together(std::span<const Sequence> sequences) const {
   if (team_->size() == 1) return false;
   if (sequences.size() < team_->size()) return true;
   std::size_t tokens = 0;
-  for (const Sequence& sequence : sequences) tokens += sequence.tokens.size();
-  return tokens <= kTogetherTokens;
+  std::size_t longest = 0;
+  for (const Sequence& sequence : sequences) {
+    tokens += sequence.tokens.size();
+    longest = std::max(longest, sequence.tokens.size());
+  }
+  const double share = static_cast<double>(tokens) / static_cast<double>(team_->size());
+  return tokens <= kTogetherTokens || static_cast<double>(longest) > kLongShare * share;
 }
 
 void SequenceEncoder::answer(std::span<const Sequence> group, const Workspace& workspace,

@@ -75,4 +75,13 @@ TEST_CASE("encoder memory: whichever allocation of a run fails, every text gets 
   }
 }
 
+TEST_CASE("encoder memory: an error that cannot be copied becomes out_of_memory") {
+  const Error error(ErrorCode::backend_failed, std::string(200, 'x'));
+  allocations_left = 0;
+  const Error without = copy_of(error);
+  allocations_left = kPlenty;
+  CHECK(without.code() == ErrorCode::out_of_memory);
+  CHECK(copy_of(error).text() == error.text());
+}
+
 }  // namespace tidegate::test

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
 
 #include "base/try.hpp"
 #include "runner/encoder/image_layout.hpp"
@@ -27,6 +28,14 @@ ProductChoice choose_products(const PackingPlan& plan, KernelSet kernels) {
 }
 
 }  // namespace
+
+Error copy_of(const Error& error) noexcept {
+  try {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "no memory to say what an encoder failed at");
+  }
+}
 
 Result<std::unique_ptr<SequenceEncoder>> SequenceEncoder::create(const EncoderModel& model, NetworkImage image,
                                                                  const Kernels& kernels,

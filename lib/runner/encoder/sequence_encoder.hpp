@@ -20,6 +20,9 @@ struct NetworkImage {
   std::shared_ptr<const std::byte> bytes;
 };
 
+/// A copy of `error`, or out_of_memory where there is none for its text.
+[[nodiscard]] Error copy_of(const Error& error) noexcept;
+
 /// Receives embeddings, from any member of the team, each item from one.
 class EmbeddingSink {
  public:

@@ -161,7 +161,7 @@ void TextEncoderRunner::run(std::span<BatchItem> batch) {
         fail(item, Error(ErrorCode::out_of_memory, "no memory for an embedding"));
       }
     }
-    void fail(std::size_t item, const Error& error) noexcept override { batch_[item].output = error; }
+    void fail(std::size_t item, const Error& error) noexcept override { batch_[item].output = copy_of(error); }
 
    private:
     std::span<BatchItem> batch_;

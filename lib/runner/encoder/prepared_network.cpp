@@ -53,13 +53,17 @@ NetworkImage image_of(const Candidate& candidate) {
   return {candidate.pack->facts().plan, {candidate.pack, candidate.pack->image().data()}};
 }
 
+void add_notes(PreparedNetwork& prepared, const Candidate& candidate) {
+  for (const std::string& note : candidate.pack->notes) prepared.notes.push_back(note);
+}
+
+/// What was found about its file is for the caller to add.
 PreparedNetwork prepared_of(const Candidate& candidate) {
   PreparedNetwork prepared;
   prepared.precision = candidate.report.precision;
   prepared.image = image_of(candidate);
   prepared.image_digest = candidate.pack->facts().image_digest;
   prepared.notes.push_back(describe(candidate.report));
-  for (const std::string& note : candidate.pack->notes) prepared.notes.push_back(note);
   return prepared;
 }
 
@@ -106,6 +110,8 @@ Result<PreparedNetwork> prepare_fastest(const Maker& maker) {
   for (const Candidate& candidate : candidates) {
     if (candidate.report.precision == choice.precision) prepared = prepared_of(candidate);
   }
+  // Of those not taken too: a file that cannot be kept costs every load the packing.
+  for (const Candidate& candidate : candidates) add_notes(prepared, candidate);
   prepared.notes.push_back(choice.reason);
   return prepared;
 }
@@ -120,7 +126,9 @@ Result<PreparedNetwork> prepare_network(const EncoderModel& model, const Tokeniz
     case Precision::bf16:
     case Precision::int8: {
       TIDEGATE_TRY(const Candidate candidate, maker.candidate(options.precision, 0, 1));
-      return prepared_of(candidate);
+      PreparedNetwork prepared = prepared_of(candidate);
+      add_notes(prepared, candidate);
+      return prepared;
     }
     case Precision::automatic: return prepare_fastest(maker);
   }

@@ -57,11 +57,15 @@ struct TextEncoderOptions {
 /// (threads, prompt, isa).
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> load_text_encoder(const TextEncoderOptions& options);
 
+/// profile_text_encoder takes batches up to this.
+inline constexpr std::size_t kLargestProfileBatch = 65536;
+
 /// Where a text encoder's time goes. Times are sums over its threads, all of whose time
 /// in the encoder they share out; texts are tokenized by one thread.
 struct EncoderProfile {
   std::string precision;  ///< that was run: what `automatic` chose
   std::string isa;
+  std::string products_by;  ///< "kernels": the encoder's own; "onednn": where the processor has tiles (AMX)
   std::uint64_t texts = 0;
   std::uint64_t tokens = 0;
   Duration wall{};  ///< of the batches, tokenization included
@@ -73,7 +77,7 @@ struct EncoderProfile {
   double peak_int8 = 0;
 };
 
-/// Encodes `texts` in batches of `batch_size` (1..65536) and measures. Blocks; loads a
+/// Encodes `texts` in batches of `batch_size` (1..kLargestProfileBatch) and measures. Blocks; loads a
 /// runner of its own. Errors: as load_text_encoder; invalid_argument (a text, no texts).
 [[nodiscard]] Result<EncoderProfile> profile_text_encoder(const TextEncoderOptions& options,
                                                           std::span<const std::string> texts, std::size_t batch_size);

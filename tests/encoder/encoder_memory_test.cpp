@@ -14,13 +14,14 @@ std::atomic<std::int64_t> allocations_left{kPlenty};
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+// Not inlined: the compiler would warn of free() on what it sees come from operator new.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   if (allocations_left.load() != kPlenty && allocations_left.fetch_sub(1) <= 0) throw std::bad_alloc();
   if (void* memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace tidegate::test {
 namespace {

@@ -10,8 +10,6 @@
 namespace tidegate {
 namespace {
 
-constexpr std::size_t kMaxBatch = 65536;
-
 // ---- peaks --------------------------------------------------------------------------
 
 constexpr std::size_t kInner = 384;
@@ -101,7 +99,7 @@ double operations_per_token(const EncoderConfig& config) {
 }
 
 /// What most products of the plan are in.
-Precision precision_of(const PackingPlan& plan) {
+Precision main_precision(const PackingPlan& plan) {
   std::array<std::size_t, kNumbers> uses{};
   for (const LayerPlan& layer : plan.layers) {
     for (const Number number : layer.numbers) ++uses[static_cast<std::size_t>(number)];
@@ -155,9 +153,9 @@ class Stopwatch {
 
 Result<void> check(std::span<const std::string> texts, std::size_t batch_size) {
   if (texts.empty()) return Error(ErrorCode::invalid_argument, "there is no text to profile with");
-  if (batch_size >= 1 && batch_size <= kMaxBatch) return {};
+  if (batch_size >= 1 && batch_size <= kLargestProfileBatch) return {};
   return Error(ErrorCode::invalid_argument, "the batch size of a profile must be 1 to 65536")
-      .with_numbers(static_cast<std::int64_t>(batch_size), kMaxBatch);
+      .with_numbers(static_cast<std::int64_t>(batch_size), kLargestProfileBatch);
 }
 
 }  // namespace
@@ -167,7 +165,8 @@ Result<EncoderProfile> profile(TextEncoderRunner& runner, KernelSet set, std::sp
   TIDEGATE_CHECK(check(texts, batch_size));
   EncoderProfile result;
   result.isa = to_string(set);
-  result.precision = to_string(precision_of(runner.encoder().plan()));
+  result.precision = to_string(main_precision(runner.encoder().plan()));
+  result.products_by = runner.encoder().products() == ProductChoice::onednn ? "onednn" : "kernels";
   result.peak_f32 = product_peak(set, Number::f32);
   result.peak_bf16 = product_peak(set, Number::bf16);
   result.peak_int8 = product_peak(set, Number::u8);

@@ -244,11 +244,8 @@ Rows Network::narrowed(Pass& pass, RowBuffer& buffer, Number wanted, std::size_t
     const WorkShare share = pass.hand.share(panel.count);
     const Rows from = buffer.rows(Number::f32).from(panel.first + share.begin);
     const Rows to = rows.from(share.begin);
-    kernels_->narrow({reinterpret_cast<const float*>(from.data),
-                      from.stride,
-                      {wanted, to.data, to.stride, to.scales, nullptr, nullptr},
-                      share.end - share.begin,
-                      width});
+    kernels_->narrow({reinterpret_cast<const float*>(from.data), from.stride, reinterpret_cast<std::uint8_t*>(to.data),
+                      to.stride, to.scales, share.end - share.begin, width});
   }
   pass.hand.meet();
   return rows;

@@ -47,6 +47,9 @@ class SequenceEncoder {
   /// Everything besides the model and the plan that the bits of an embedding depend on.
   [[nodiscard]] const std::string& description() const noexcept { return description_; }
   [[nodiscard]] const PackingPlan& plan() const noexcept { return image_.plan; }
+  [[nodiscard]] ProductChoice products() const noexcept {
+    return onednn_ != nullptr ? ProductChoice::onednn : ProductChoice::kernels;
+  }
 
   /// Sorts `sequences`, which must have 1 to max_tokens known tokens each, and answers
   /// each item once. `prompt_tokens` as Network::encode.

@@ -4,6 +4,7 @@
 
 #include "encoder/encoder_fixture.hpp"
 #include "runner/encoder/fidelity.hpp"
+#include "support/random_model.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace tidegate::test {
@@ -110,6 +111,32 @@ TEST_CASE("precision: bf16 and int8 of MiniLM agree with f32 on sentences, long,
       const Agreement unusual = agreement_with_f32(model, how, unusual_texts());
       CHECK(unusual.minimum >= (precision == Precision::bf16 ? 0.999 : 0.99));
     }
+  }
+}
+
+TEST_CASE("precision: bf16 and int8 of random models stay near f32") {
+  RandomModelOptions options;
+  SUBCASE("heads of 64, first token") {
+    options.config.hidden_size = 128;
+    options.config.heads = 2;
+    options.config.intermediate_size = 512;
+    options.pooling = {.cls_token = true};
+  }
+  SUBCASE("odd sizes, mean") {
+    options.config.hidden_size = 70;
+    options.config.heads = 5;
+    options.config.intermediate_size = 150;
+  }
+  const TemporaryFolder folder = write_random_model(options);
+  const std::vector<std::string> texts = random_texts(60, 30);
+  for (const std::string& isa : machine_isas()) {
+    INFO(isa);
+    const Agreement bf16 =
+        agreement_with_f32(folder.path(), {.threads = 2, .precision = Precision::bf16, .isa = isa}, texts);
+    CHECK(bf16.minimum >= 0.999);
+    const Agreement int8 =
+        agreement_with_f32(folder.path(), {.threads = 2, .precision = Precision::int8, .isa = isa}, texts);
+    CHECK(int8.minimum >= 0.99);
   }
 }
 

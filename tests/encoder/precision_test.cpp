@@ -38,19 +38,30 @@ std::vector<std::string> sts_sentences() {
   return texts;
 }
 
-/// Text unlike the sentences that tuned anything.
+/// Text unlike the sentences that tuned anything: code, data, then German, French,
+/// Russian, Japanese, Arabic and Hindi in UTF-8, numbers, and long English.
 std::vector<std::string> unusual_texts() {
   std::vector<std::string> texts = {
       "for (std::size_t i = 0; i + 1 < rows.size(); ++i) sums[i] += rows[i] * factor;",
       "SELECT name, COUNT(*) FROM orders WHERE paid_at IS NULL GROUP BY name HAVING COUNT(*) > 3;",
       "{\"status\": 404, \"error\": {\"code\": \"not_found\", \"field\": \"user.id\"}}",
       "def flatten(xs):\n    return [y for x in xs for y in (flatten(x) if isinstance(x, list) else [x])]",
-      "Die Fähre legt wegen des Sturms heute erst gegen Mitternacht an.",
-      "La marée monte plus vite que prévu; les pêcheurs rentrent au port.",
-      "Прилив начался раньше, чем обещали рыбаки.",
-      "潮が満ちる前に門を閉めなければならない。",
-      "يفتح الحارس البوابة عند الفجر كل يوم.",
-      "ज्वार उतरने के बाद नावें रेत पर रह गईं।",
+      "Die F\303\244hre legt wegen des Sturms heute erst gegen Mitternacht an.",
+      "La mar\303\251e monte plus vite que pr\303\251vu; les p\303\252cheurs rentrent au port.",
+      "\320\237\321\200\320\270\320\273\320\270\320\262 \320\275\320\260\321\207\320\260\320\273\321\201\321\217 "
+      "\321\200\320\260\320\275\321\214\321\210\320\265, \321\207\320\265\320\274 "
+      "\320\276\320\261\320\265\321\211\320\260\320\273\320\270 \321\200\321\213\320\261\320\260\320\272\320\270.",
+      "\346\275\256\343\201\214\346\272\200\343\201\241\343\202\213\345\211\215\343\201\253\351\226\200\343\202\222\351"
+      "\226\211\343\202\201\343\201\252\343\201\221\343\202\214\343\201\260\343\201\252\343\202\211\343\201\252\343\201"
+      "\204\343\200\202",
+      "\331\212\331\201\330\252\330\255 \330\247\331\204\330\255\330\247\330\261\330\263 "
+      "\330\247\331\204\330\250\331\210\330\247\330\250\330\251 \330\271\331\206\330\257 "
+      "\330\247\331\204\331\201\330\254\330\261 \331\203\331\204 \331\212\331\210\331\205.",
+      "\340\244\234\340\245\215\340\244\265\340\244\276\340\244\260 "
+      "\340\244\211\340\244\244\340\244\260\340\244\250\340\245\207 \340\244\225\340\245\207 "
+      "\340\244\254\340\244\276\340\244\246 \340\244\250\340\244\276\340\244\265\340\245\207\340\244\202 "
+      "\340\244\260\340\245\207\340\244\244 \340\244\252\340\244\260 \340\244\260\340\244\271 "
+      "\340\244\227\340\244\210\340\244\202\340\245\244",
       "",
       "4711 0815 3.14159 -273.15 1e-9 0x7fff"};
   std::string longer;
@@ -100,6 +111,32 @@ TEST_CASE("precision: bf16 and int8 of MiniLM agree with f32 on sentences, long,
       const Agreement unusual = agreement_with_f32(model, how, unusual_texts());
       CHECK(unusual.minimum >= (precision == Precision::bf16 ? 0.999 : 0.99));
     }
+  }
+}
+
+TEST_CASE("precision: bf16 and int8 of random models stay near f32") {
+  RandomModelOptions options;
+  SUBCASE("heads of 64, first token") {
+    options.config.hidden_size = 128;
+    options.config.heads = 2;
+    options.config.intermediate_size = 512;
+    options.pooling = {.cls_token = true};
+  }
+  SUBCASE("odd sizes, mean") {
+    options.config.hidden_size = 70;
+    options.config.heads = 5;
+    options.config.intermediate_size = 150;
+  }
+  const TemporaryFolder folder = write_random_model(options);
+  const std::vector<std::string> texts = random_texts(60, 30);
+  for (const std::string& isa : machine_isas()) {
+    INFO(isa);
+    const Agreement bf16 =
+        agreement_with_f32(folder.path(), {.threads = 2, .precision = Precision::bf16, .isa = isa}, texts);
+    CHECK(bf16.minimum >= 0.999);
+    const Agreement int8 =
+        agreement_with_f32(folder.path(), {.threads = 2, .precision = Precision::int8, .isa = isa}, texts);
+    CHECK(int8.minimum >= 0.99);
   }
 }
 

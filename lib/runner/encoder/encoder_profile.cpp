@@ -165,8 +165,8 @@ Result<EncoderProfile> profile(TextEncoderRunner& runner, KernelSet set, std::sp
   TIDEGATE_CHECK(check(texts, batch_size));
   EncoderProfile result;
   result.isa = to_string(set);
-  result.precision = to_string(main_precision(runner.encoder().plan()));
-  result.products_by = runner.encoder().products() == ProductChoice::onednn ? "onednn" : "kernels";
+  result.precision = to_string(main_precision(runner.plan()));
+  result.products_by = runner.products() == ProductChoice::onednn ? "onednn" : "kernels";
   result.peak_f32 = product_peak(set, Number::f32);
   result.peak_bf16 = product_peak(set, Number::bf16);
   result.peak_int8 = product_peak(set, Number::u8);

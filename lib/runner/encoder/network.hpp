@@ -79,6 +79,8 @@ class Network {
   [[nodiscard]] NextInput next_input(Workspace& workspace, const PackedNorm& norm, Number number,
                                      std::size_t row) const noexcept;
 
+  /// hidden = LayerNorm(word + position + type) of this hand's share of the rows, and its
+  /// copy for layer 0.
   void embed(Pass& pass) const;
   void run_layer(Pass& pass, std::size_t index) const;
   void attend(Pass& pass, const Layer& layer) const;

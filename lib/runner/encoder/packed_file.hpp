@@ -28,6 +28,8 @@ struct PackFacts {
   Digest image_digest{};  ///< of the image: with it two packs that embed differently are told apart
 };
 
+/// A packed file that fits a model, mapped read-only: processes that open the same file
+/// share its pages. Moving it moves no number.
 class PackedFile {
  public:
   /// Maps `path` and checks header, sizes and checksums; the layout follows from model

@@ -81,6 +81,7 @@ Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const En
   TIDEGATE_TRY(const KernelSet kernels, choose_kernels(options.isa));
   team_ = std::make_unique<Team>("tidegate-encode", options.threads);
   TIDEGATE_TRY(PreparedNetwork prepared, prepare_network(*model_, tokenizer_, options, kernels_of(kernels), *team_));
+  MutexLock lock(mutex_);
   TIDEGATE_TRY(encoder_, SequenceEncoder::create(*model_, std::move(prepared.image), kernels_of(kernels),
                                                  tuning.products, *team_));
   describe(prepared, kernels);

@@ -172,7 +172,8 @@ Result<EncoderProfile> profile(TextEncoderRunner& runner, KernelSet set, std::sp
   result.peak_int8 = product_peak(set, Number::u8);
 
   TIDEGATE_CHECK(Stopwatch(runner).run(texts.first(std::min(batch_size, texts.size())), 0));
-  std::vector<PhaseTimes> times(runner.threads());
+  const std::shared_ptr<Clock> clock = make_steady_clock();
+  std::vector<PhaseTimes> times(runner.threads(), PhaseTimes{clock.get(), {}});
   runner.measure(times);
   Stopwatch watch(runner);
   Result<void> done;
@@ -184,7 +185,7 @@ Result<EncoderProfile> profile(TextEncoderRunner& runner, KernelSet set, std::sp
 
   const auto sum = [&times](Phase phase) {
     Duration total{0};
-    for (const PhaseTimes& member : times) total += member[static_cast<std::size_t>(phase)];
+    for (PhaseTimes& member : times) total += member.of(phase);
     return total;
   };
   result.texts = texts.size();

@@ -12,8 +12,9 @@ namespace {
 
 /// See together().
 constexpr std::size_t kTogetherTokens = kPanelRows;
-/// Of a member's even share of the tokens: what in-step work loses by meeting.
-constexpr double kLongShare = 1.25;
+/// Of a member's even share of the tokens. In-step work of two members loses less than a
+/// tenth by meeting.
+constexpr double kLongShare = 1.1;
 
 bool uses(const PackingPlan& plan, Number number) {
   return std::any_of(plan.layers.begin(), plan.layers.end(), [&](const LayerPlan& layer) {

@@ -55,7 +55,8 @@ double per_second(std::uint64_t count, Duration time) {
 }  // namespace
 
 void print_profile(const EncoderProfile& profile) {
-  fmt::print("\nencoder alone, {} with {}: {:.0f} texts/s, {:.0f} tokens/s\n", profile.precision, profile.isa,
+  fmt::print("\nencoder alone, {} with {}, products by {}: {:.0f} texts/s, {:.0f} tokens/s\n", profile.precision,
+             profile.isa, profile.products_by == "onednn" ? "oneDNN" : "its own kernels",
              per_second(profile.texts, profile.wall), per_second(profile.tokens, profile.wall));
   fmt::print("products     {:>8.1f} GOPS a thread", profile.product_rate / kGiga);
   if (const auto share = peak_share(profile)) fmt::print(", {:.0f} % of the {} peak", 100 * *share, profile.precision);
@@ -76,6 +77,7 @@ nlohmann::json profile_json(const EncoderProfile& profile) {
   return {
       {"precision", profile.precision},
       {"isa", profile.isa},
+      {"products_by", profile.products_by},
       {"texts", profile.texts},
       {"tokens", profile.tokens},
       {"seconds", std::chrono::duration<double>(profile.wall).count()},

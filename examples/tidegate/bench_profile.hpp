@@ -7,9 +7,6 @@
 
 namespace tidegate::program {
 
-/// profile_text_encoder takes batches up to this.
-inline constexpr std::size_t kLargestProfileBatch = 65536;
-
 void print_profile(const EncoderProfile& profile);
 
 /// Rates in operations/s are given in GOPS (1e9 a second) of one thread. `peak_share` is

@@ -38,8 +38,9 @@ struct TextEncoderOptions {
   /// Instruction set, "plain", "avx2", "avx512", "avx512_vnni" or "avx512_bf16"; empty =
   /// the best this machine has. The bits of an embedding may differ between them.
   std::string isa;
-  /// Texts like those to come, from which int8 learns how far activations reach; empty =
-  /// a built-in set. Read when the packed file is made.
+  /// Texts like those to come, from which int8 learns how far activations reach. Empty:
+  /// packed weights are taken whatever texts made them, and made by a built-in set where there
+  /// are none. Given, weights that other texts made are packed anew.
   std::vector<std::string> calibration_texts;
   /// Folder of the packed bf16 and int8 weights; empty = the model folder. Where it cannot
   /// be written the weights are packed anew at every load, and a note says so.
@@ -56,11 +57,15 @@ struct TextEncoderOptions {
 /// (threads, prompt, isa).
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> load_text_encoder(const TextEncoderOptions& options);
 
+/// profile_text_encoder takes batches up to this.
+inline constexpr std::size_t kLargestProfileBatch = 65536;
+
 /// Where a text encoder's time goes. Times are sums over its threads, all of whose time
 /// in the encoder they share out; texts are tokenized by one thread.
 struct EncoderProfile {
   std::string precision;  ///< that was run: what `automatic` chose
   std::string isa;
+  std::string products_by;  ///< "kernels": the encoder's own; "onednn": where the processor has tiles (AMX)
   std::uint64_t texts = 0;
   std::uint64_t tokens = 0;
   Duration wall{};  ///< of the batches, tokenization included
@@ -72,7 +77,7 @@ struct EncoderProfile {
   double peak_int8 = 0;
 };
 
-/// Encodes `texts` in batches of `batch_size` (1..65536) and measures. Blocks; loads a
+/// Encodes `texts` in batches of `batch_size` (1..kLargestProfileBatch) and measures. Blocks; loads a
 /// runner of its own. Errors: as load_text_encoder; invalid_argument (a text, no texts).
 [[nodiscard]] Result<EncoderProfile> profile_text_encoder(const TextEncoderOptions& options,
                                                           std::span<const std::string> texts, std::size_t batch_size);

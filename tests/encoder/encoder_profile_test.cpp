@@ -28,6 +28,7 @@ TEST_CASE("encoder profile: texts, tokens and times are those of the run") {
     CHECK(measured->texts == texts.size());
     CHECK(measured->tokens == tokens);
     CHECK(measured->isa == "plain");
+    CHECK(measured->products_by == "kernels");
     CHECK(measured->precision == "f32");
     CHECK(measured->tokenize > Duration{0});
     CHECK(measured->products > Duration{0});
@@ -45,6 +46,13 @@ TEST_CASE("encoder profile: the precision is that of most products") {
   const std::vector<std::string> texts{"a text"};
   const auto bf16 = load(folder.path(), {.precision = Precision::bf16, .pack_folder = folder.path()});
   CHECK(profile(*bf16, best_kernel_set(cpu_features()), texts, 1)->precision == "bf16");
+}
+
+TEST_CASE("encoder profile: it says when products are oneDNN's") {
+  const TemporaryFolder folder = write_random_model();
+  const std::vector<std::string> texts{"a text"};
+  const auto runner = load(folder.path(), {.products = ProductChoice::onednn});
+  CHECK(profile(*runner, best_kernel_set(cpu_features()), texts, 1)->products_by == "onednn");
 }
 
 TEST_CASE("encoder profile: wrong input is refused") {

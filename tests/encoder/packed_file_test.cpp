@@ -77,7 +77,6 @@ void check_rebuilt(Case& source, TemporaryFolder& folder, const std::string& byt
   const LoadedPack pack = loaded(source.load(path));
   CHECK(source.builds == before + 1);
   CHECK(mentions(pack, reason));
-  CHECK(pack.is_mapped());
   CHECK(PackedFile::open(path, source.source.model, source.key).has_value());
 }
 
@@ -89,10 +88,8 @@ TEST_CASE("packed file: a second load maps what the first has packed") {
   const std::string path = folder.path() + "/pack";
   const LoadedPack first = loaded(source.load(path));
   CHECK(first.notes.empty());
-  CHECK(first.is_mapped());
   const LoadedPack second = loaded(source.load(path));
   CHECK(source.builds == 1);
-  CHECK(second.is_mapped());
   CHECK(second.notes.empty());
   CHECK(second.facts().report == R"({"mean":1})");
   CHECK(second.facts().plan == first.facts().plan);
@@ -155,7 +152,29 @@ TEST_CASE("packed file: another model, other settings and another format are pac
   source.key.settings.fill(7);
   std::string newer = whole;
   newer[8] = 9;
-  check_rebuilt(source, folder, newer, "has format 9, expected 1");
+  check_rebuilt(source, folder, newer, "has format 9, expected 2");
+}
+
+TEST_CASE("packed file: a load without texts takes what any texts made, one with texts what the same made") {
+  Case source;
+  TemporaryFolder folder;
+  const std::string path = folder.path() + "/pack";
+  source.key.texts.fill(1);
+  loaded(source.load(path));
+  source.key.texts.fill(0);
+  CHECK(loaded(source.load(path)).notes.empty());
+  source.key.texts.fill(1);
+  CHECK(loaded(source.load(path)).notes.empty());
+  CHECK(source.builds == 1);
+  source.key.texts.fill(2);
+  CHECK(mentions(loaded(source.load(path)), "other calibration texts"));
+  CHECK(source.builds == 2);
+  source.key.texts.fill(1);
+  CHECK(mentions(loaded(source.load(path)), "other calibration texts"));
+  Case built_in;
+  folder.write("pack", "");
+  loaded(built_in.load(path));
+  CHECK(mentions(loaded(source.load(path)), "other calibration texts"));
 }
 
 TEST_CASE("packed file: one whose plan does not fit the model is refused before it is laid out") {
@@ -190,7 +209,6 @@ TEST_CASE("packed file: where none can be written the weights stay in memory and
   for (const char* place : {"/missing/pack", "/file/pack"}) {
     CAPTURE(place);
     const LoadedPack pack = loaded(source.load(folder.path() + place));
-    CHECK_FALSE(pack.is_mapped());
     CHECK(mentions(pack, "were not stored"));
     CHECK(pack.facts().report == R"({"mean":1})");
     CHECK(pack.image().size() == image_size(source.source.model, pack.facts().plan));
@@ -210,19 +228,19 @@ TEST_CASE("packed file: a full disk leaves neither a file nor an error") {
     auto pack = source.load(path);
     REQUIRE(setrlimit(RLIMIT_FSIZE, &before) == 0);
     REQUIRE(pack);
-    CHECK_FALSE(pack->is_mapped());
     CHECK(mentions(*pack, "were not stored"));
     CHECK_FALSE(std::filesystem::exists(path));
     CHECK_FALSE(std::filesystem::exists(path + ".tmp"));
   }
-  CHECK(loaded(source.load(path)).is_mapped());
+  CHECK(loaded(source.load(path)).notes.empty());
+  CHECK(PackedFile::open(path, source.source.model, source.key).has_value());
 }
 
 TEST_CASE("packed file: what an interrupted writer left is overwritten") {
   Case source;
   TemporaryFolder folder;
   folder.write("pack.tmp", std::string(100000, 'x'));
-  CHECK(loaded(source.load(folder.path() + "/pack")).is_mapped());
+  CHECK(loaded(source.load(folder.path() + "/pack")).notes.empty());
   CHECK_FALSE(std::filesystem::exists(folder.path() + "/pack.tmp"));
   CHECK(loaded(source.load(folder.path() + "/pack")).notes.empty());
 }

@@ -162,6 +162,36 @@ TEST_CASE("precision: automatic takes the fastest whose stored report passes, wi
   CHECK(again->info().fingerprint == first->info().fingerprint);
 }
 
+TEST_CASE("precision: automatic says of every packed file that it could not be kept, whichever is taken") {
+  const TemporaryFolder model = write_random_model();
+  const TemporaryFolder packs;
+  packs.write("file", "no folder");
+  const auto runner = load(model.path(), {.precision = Precision::automatic, .pack_folder = packs.path() + "/file"});
+  for (const std::string_view name : {"-int8.pack", "-bf16.pack"}) {
+    CHECK(std::any_of(runner->info().notes.begin(), runner->info().notes.end(), [&](const std::string& note) {
+      return note.find("were not stored") != std::string::npos && note.find(name) != std::string::npos;
+    }));
+  }
+}
+
+TEST_CASE("precision: a load without calibration texts takes the file of one that had some") {
+  const TemporaryFolder model = write_random_model();
+  TextEncoderOptions options;
+  options.folder = model.path();
+  options.precision = Precision::int8;
+  options.calibration_texts = random_texts(70, 10);
+  const auto first = TextEncoderRunner::create(options);
+  options.calibration_texts.clear();
+  const auto second = TextEncoderRunner::create(options);
+  REQUIRE((first && second));
+  CHECK_FALSE(has_note(**second, "packed anew"));
+  CHECK((*first)->info().fingerprint == (*second)->info().fingerprint);
+  options.calibration_texts = random_texts(70, 10, 8);
+  const auto third = TextEncoderRunner::create(options);
+  REQUIRE(third);
+  CHECK(has_note(**third, "other calibration texts"));
+}
+
 TEST_CASE("precision: a damaged packed file is made anew and gives the same bits") {
   const std::string model = model_or_skip();
   if (model.empty()) return;

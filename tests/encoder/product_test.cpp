@@ -75,8 +75,8 @@ std::vector<Row> multiply(const OnednnProduct& product, const PackedLinear& line
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::memcpy(source.data() + i * stride, x.data() + rows[i] * stride, stride);
   }
-  OnednnScratch scratch;
-  const auto done = product.run({source.data(), target.data(), rows.size()}, scratch);
+  AlignedArray<std::byte> scratch(product.scratch_bytes());
+  const auto done = product.run({source.data(), target.data(), rows.size()}, scratch.data());
   if (!done) FAIL(done.error().text());
   std::vector<Row> result;
   for (std::size_t i = 0; i < rows.size(); ++i) {

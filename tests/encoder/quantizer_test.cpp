@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/team.hpp"
@@ -54,7 +55,7 @@ class FakeBench final : public Workbench {
         squares += angles_[i] * angles_[i];
       }
     }
-    embedded_ += texts.size();
+    if (smallest_.empty() || texts.size() < smallest_.size()) smallest_.assign(texts.begin(), texts.end());
     std::vector<float> rows;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       rows.push_back(static_cast<float>(std::cos(std::sqrt(squares))));
@@ -66,6 +67,7 @@ class FakeBench final : public Workbench {
                        ActivationObserver& observer) override {
     CHECK(image.plan == uniform_plan(image.plan.layers.size(), Number::f32));
     observed_ = texts.size();
+    ++observations_;
     std::vector<float> x(16);
     for (std::size_t row = 0; row < 40; ++row) {
       for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(row * 17 + i * i));
@@ -82,8 +84,9 @@ class FakeBench final : public Workbench {
     return image.plan.layers[0].numbers[0] == Number::f32 ? 100.0 : 250.0;
   }
 
-  std::size_t embedded_ = 0;
+  std::vector<std::string> smallest_;  // of the lists that were embedded
   std::size_t observed_ = 0;
+  std::size_t observations_ = 0;
 
  private:
   std::vector<double> angles_;  // by layer and kind
@@ -167,7 +170,49 @@ TEST_CASE("quantizer: a user's texts replace the built-in ones, a few are joined
   CHECK(joined.report.texts == 1 + probe_texts().size() / 2);
   const std::vector<std::string> very_many(5000, "text");
   quantized(source.model, bench, {.texts = very_many});
-  CHECK(bench.observed_ <= 1024);
+  CHECK(bench.observed_ == 512);
+  const std::vector<std::string> a_few_more(1025, "text");
+  CHECK(quantized(source.model, bench, {.texts = a_few_more}).report.texts == 512);
+  CHECK(bench.observed_ == 512);
+}
+
+TEST_CASE("quantizer: each product is tried out on texts from the whole list") {
+  TwoLayers source;
+  FakeBench bench(std::vector<double>(8, 0.1));
+  std::vector<std::string> texts;
+  for (int i = 0; i < 400; ++i) texts.push_back(std::to_string(i));
+  quantized(source.model, bench, {.texts = texts});
+  // 200 tune, 48 of them sensitivity: spread over the list, none twice.
+  REQUIRE(bench.smallest_.size() == 48);
+  CHECK(bench.smallest_.front() == "0");
+  CHECK(std::stoi(bench.smallest_.back()) >= 390);
+  CHECK(std::adjacent_find(bench.smallest_.begin(), bench.smallest_.end()) == bench.smallest_.end());
+}
+
+TEST_CASE("quantizer: a pack's key tells models, precisions and texts apart, and no texts from any") {
+  MemoryModel one({});
+  MemoryModel two({.seed = 2});
+  const std::vector<std::string> texts{"a", "b"};
+  const std::vector<std::string> joined{"ab"};
+  const PackKey key = pack_key(one.model, Precision::int8, {});
+  CHECK(key.texts == Digest{});
+  CHECK(key.model != pack_key(two.model, Precision::int8, {}).model);
+  CHECK(key.settings == pack_key(two.model, Precision::int8, texts).settings);
+  CHECK(key.settings != pack_key(one.model, Precision::bf16, {}).settings);
+  CHECK(pack_key(one.model, Precision::int8, texts).texts == pack_key(one.model, Precision::int8, texts).texts);
+  CHECK(pack_key(one.model, Precision::int8, texts).texts != pack_key(one.model, Precision::int8, joined).texts);
+}
+
+TEST_CASE("quantizer: moments that do not fit are gathered in passes, and the weights are the same") {
+  TwoLayers source;
+  FakeBench bench(std::vector<double>(8, 0.001));
+  const QuantizedModel at_once = quantized(source.model, bench);
+  CHECK(bench.observations_ == 1);
+  FakeBench slow(std::vector<double>(8, 0.001));
+  const QuantizedModel in_passes = quantized(source.model, slow, {.moment_bytes = 1});
+  CHECK(slow.observations_ == 2);
+  REQUIRE(in_passes.image.bytes.size() == at_once.image.bytes.size());
+  CHECK(std::memcmp(in_passes.image.bytes.data(), at_once.image.bytes.data(), at_once.image.bytes.size()) == 0);
 }
 
 TEST_CASE("quantizer: bf16 is one plan, judged") {
@@ -211,6 +256,30 @@ TEST_CASE("statistics: reach and moments are those of plain sums") {
     }
     CHECK(right);
   }
+}
+
+TEST_CASE("statistics: moments are held of as many layers as fit, reaches of all") {
+  MemoryModel source({.hidden = 8, .intermediate = 16, .layers = 3});
+  // Three inputs of 8 channels and one of 16, each squared and with 128 waiting rows.
+  const std::size_t layer = (3 * 8 * (8 + 128) + 16 * (16 + 128)) * sizeof(float);
+  CHECK(ActivationStatistics(source.model.config, loop_kernels(), 0).layers_together() == 1);
+  CHECK(ActivationStatistics(source.model.config, loop_kernels(), 3 * layer).layers_together() == 3);
+  ActivationStatistics seen(source.model.config, loop_kernels(), 3 * layer - 1);
+  CHECK(seen.layers_together() == 2);
+  std::vector<float> x(8, 2.0F);
+  const auto observe = [&] {
+    for (std::size_t i = 0; i < 3; ++i) seen.observe(i, LinearKind::qkv, x.data(), 8, 1, 8);
+    seen.finish();
+  };
+  const auto rows = [&](std::size_t i) { return seen.of(i, LinearKind::qkv).rows; };
+  observe();
+  CHECK((rows(0) == 1 && rows(1) == 1 && rows(2) == 0));
+  CHECK(seen.of(0, LinearKind::qkv).moments.data()[0] == 4.0F);
+  seen.gather(2);
+  CHECK(seen.of(0, LinearKind::qkv).moments.size() == 0);
+  observe();
+  CHECK((rows(0) == 0 && rows(1) == 0 && rows(2) == 1));
+  for (std::size_t i = 0; i < 3; ++i) CHECK(seen.of(i, LinearKind::qkv).reach[0] == 2.0F);
 }
 
 TEST_CASE("rounding: errors that answer one another leave a smaller error than rounding each") {

@@ -12,22 +12,40 @@ constexpr std::size_t kMaxRows = 4096;      // more barely change the moments an
 
 }  // namespace
 
-ActivationStatistics::ActivationStatistics(const EncoderConfig& config, const Kernels& kernels)
+ActivationStatistics::ActivationStatistics(const EncoderConfig& config, const Kernels& kernels,
+                                           std::size_t moment_bytes)
     : kernels_(&kernels), inputs_(config.layers * kLinearKinds) {
   std::size_t widest = 0;
+  std::size_t layer_bytes = 0;
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     const bool wide = static_cast<LinearKind>(i % kLinearKinds) == LinearKind::output;
     const std::size_t width = wide ? config.intermediate_size : config.hidden_size;
     InputStatistics& statistics = inputs_[i].statistics;
     statistics.width = width;
     statistics.reach.resize(width);
-    statistics.moments = AlignedArray<float>(width * width);
-    inputs_[i].waiting = AlignedArray<float>(kRowsTogether * width);
+    if (i < kLinearKinds) layer_bytes += (width + kRowsTogether) * width * sizeof(float);
     widest = std::max(widest, round_up(width, kStrip));
   }
   transposed_ = AlignedArray<float>(widest * kRowsTogether);
   strips_ = AlignedArray<float>(widest * kRowsTogether);
   sums_ = AlignedArray<float>(kPanelRows * widest);
+  if (layer_bytes > 0) layers_together_ = std::max<std::size_t>(1, moment_bytes / layer_bytes);
+  gather(0);
+}
+
+void ActivationStatistics::gather(std::size_t first) {
+  for (Input& input : inputs_) {
+    input.statistics.rows = 0;
+    input.statistics.moments = {};
+    input.waiting = {};
+    input.waiting_rows = 0;
+  }
+  const std::size_t end = std::min(inputs_.size(), (first + layers_together_) * kLinearKinds);
+  for (std::size_t i = first * kLinearKinds; i < end; ++i) {
+    const std::size_t width = inputs_[i].statistics.width;
+    inputs_[i].statistics.moments = AlignedArray<float>(width * width);
+    inputs_[i].waiting = AlignedArray<float>(kRowsTogether * width);
+  }
 }
 
 void ActivationStatistics::observe(std::size_t layer, LinearKind kind, const float* x, std::size_t stride,
@@ -36,7 +54,7 @@ void ActivationStatistics::observe(std::size_t layer, LinearKind kind, const flo
   InputStatistics& statistics = input.statistics;
   for (std::size_t row = 0; row < rows; ++row, x += stride) {
     for (std::size_t i = 0; i < width; ++i) statistics.reach[i] = std::max(statistics.reach[i], std::abs(x[i]));
-    if (statistics.rows + input.waiting_rows >= kMaxRows) continue;
+    if (input.waiting.size() == 0 || statistics.rows + input.waiting_rows >= kMaxRows) continue;
     std::memcpy(input.waiting.data() + input.waiting_rows * width, x, width * sizeof(float));
     if (++input.waiting_rows == kRowsTogether) sum_up(input);
   }

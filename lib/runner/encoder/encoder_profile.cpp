@@ -10,8 +10,6 @@
 namespace tidegate {
 namespace {
 
-constexpr std::size_t kMaxBatch = 65536;
-
 // ---- peaks --------------------------------------------------------------------------
 
 constexpr std::size_t kInner = 384;
@@ -84,9 +82,9 @@ double product_peak(KernelSet set, Number number) {
   const auto packed =
       (*method)->pack({number, kInner, kColumns, strips.data(), zeros.data(), zeros.data(), zeros.data()});
   if (!packed) return own;
-  OnednnScratch scratch;
+  AlignedArray<std::byte> scratch((*packed)->scratch_bytes());
   const OnednnOperands operands{x.data(), sums.data(), kPanelRows};
-  return std::max(own, fastest_rate(*clock, [&] { return (*packed)->run(operands, scratch).has_value(); }));
+  return std::max(own, fastest_rate(*clock, [&] { return (*packed)->run(operands, scratch.data()).has_value(); }));
 }
 
 // ---- profile ------------------------------------------------------------------------
@@ -101,7 +99,7 @@ double operations_per_token(const EncoderConfig& config) {
 }
 
 /// What most products of the plan are in.
-Precision precision_of(const PackingPlan& plan) {
+Precision main_precision(const PackingPlan& plan) {
   std::array<std::size_t, kNumbers> uses{};
   for (const LayerPlan& layer : plan.layers) {
     for (const Number number : layer.numbers) ++uses[static_cast<std::size_t>(number)];
@@ -155,9 +153,9 @@ class Stopwatch {
 
 Result<void> check(std::span<const std::string> texts, std::size_t batch_size) {
   if (texts.empty()) return Error(ErrorCode::invalid_argument, "there is no text to profile with");
-  if (batch_size >= 1 && batch_size <= kMaxBatch) return {};
+  if (batch_size >= 1 && batch_size <= kLargestProfileBatch) return {};
   return Error(ErrorCode::invalid_argument, "the batch size of a profile must be 1 to 65536")
-      .with_numbers(static_cast<std::int64_t>(batch_size), kMaxBatch);
+      .with_numbers(static_cast<std::int64_t>(batch_size), kLargestProfileBatch);
 }
 
 }  // namespace
@@ -167,13 +165,15 @@ Result<EncoderProfile> profile(TextEncoderRunner& runner, KernelSet set, std::sp
   TIDEGATE_CHECK(check(texts, batch_size));
   EncoderProfile result;
   result.isa = to_string(set);
-  result.precision = to_string(precision_of(runner.encoder().plan()));
+  result.precision = to_string(main_precision(runner.plan()));
+  result.products_by = runner.products() == ProductChoice::onednn ? "onednn" : "kernels";
   result.peak_f32 = product_peak(set, Number::f32);
   result.peak_bf16 = product_peak(set, Number::bf16);
   result.peak_int8 = product_peak(set, Number::u8);
 
   TIDEGATE_CHECK(Stopwatch(runner).run(texts.first(std::min(batch_size, texts.size())), 0));
-  std::vector<PhaseTimes> times(runner.threads());
+  const std::shared_ptr<Clock> clock = make_steady_clock();
+  std::vector<PhaseTimes> times(runner.threads(), PhaseTimes{clock.get(), {}});
   runner.measure(times);
   Stopwatch watch(runner);
   Result<void> done;
@@ -185,7 +185,7 @@ Result<EncoderProfile> profile(TextEncoderRunner& runner, KernelSet set, std::sp
 
   const auto sum = [&times](Phase phase) {
     Duration total{0};
-    for (const PhaseTimes& member : times) total += member[static_cast<std::size_t>(phase)];
+    for (PhaseTimes& member : times) total += member.of(phase);
     return total;
   };
   result.texts = texts.size();

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <mutex>
 
+#include "base/mutex.hpp"
 #include "base/try.hpp"
 #include "runner/encoder/probe_texts.hpp"
 
@@ -22,10 +22,11 @@ class RowSink final : public EmbeddingSink {
     std::copy(values.begin(), values.end(), values_.begin() + static_cast<std::ptrdiff_t>(item * width_));
   }
   void fail(std::size_t, const Error& error) noexcept override {
-    const std::lock_guard lock(mutex_);
-    if (!failure_) failure_ = error;
+    MutexLock lock(mutex_);
+    if (!failure_) failure_ = copy_of(error);
   }
   [[nodiscard]] Result<std::vector<float>> rows() && {
+    MutexLock lock(mutex_);
     if (failure_) return *std::move(failure_);
     return std::move(values_);
   }
@@ -33,8 +34,8 @@ class RowSink final : public EmbeddingSink {
  private:
   std::vector<float> values_;
   std::size_t width_;
-  std::mutex mutex_;
-  std::optional<Error> failure_;
+  Mutex mutex_;
+  std::optional<Error> failure_ TIDEGATE_GUARDED_BY(mutex_);
 };
 
 /// Owns nothing: `image` must outlive what the view is given to.

@@ -20,8 +20,8 @@ class GptqRounder final : public WeightRounder {
   GptqRounder(const ActivationStatistics& seen, const PackingPlan& plan, Team& team)
       : seen_(&seen), plan_(&plan), team_(&team), rounded_(plan.layers.size() * kLinearKinds) {}
 
-  /// What was rounded once is remembered. Weights whose inputs were never seen are
-  /// rounded to nearest even.
+  /// What was rounded once is remembered. Weights whose inputs' moments are
+  /// not there are rounded to nearest even, which is not remembered.
   void round(std::size_t layer, LinearKind kind, std::span<float> weights, std::size_t inner,
              std::span<std::int8_t> integers) const override;
 

@@ -38,7 +38,7 @@ struct Dequantizer {
   const RowScale* rows;       ///< [rows]; u8 only
 };
 
-/// target = activation(values), f32 or bf16. May write over `sums`. The GELU is within
+/// target = activation(values), f32 or bf16. The GELU is within
 /// 4e-7 of the exact one for sums of f32 products, within 5e-6 for the others.
 struct FinishCall {
   const void* sums;
@@ -54,8 +54,8 @@ struct FinishCall {
 
 /// Where the input of the next product goes.
 struct NextInput {
-  Number number;  ///< f32: nothing is written unless `target` is set
-  void* target;   ///< [rows, width]; null for f32 read in place
+  Number number;  ///< f32: the product reads x itself and nothing here but this counts
+  void* target;   ///< [rows, width]
   std::size_t stride;
   RowScale* scales;    ///< [rows]; u8 only
   const float* gamma;  ///< [width]: the LayerNorm's, with the next product's smoothing folded in
@@ -77,11 +77,13 @@ struct NormCall {
   std::size_t width;
 };
 
-/// Rows of f32 into the input of the next product (gamma and beta are not read).
+/// Rows of f32 to u8.
 struct NarrowCall {
   const float* x;
   std::size_t x_stride;
-  NextInput next;  ///< bf16 or u8
+  std::uint8_t* target;  ///< [rows, width]
+  std::size_t target_stride;
+  RowScale* scales;  ///< [rows]
   std::size_t rows;
   std::size_t width;
 };

@@ -9,18 +9,12 @@
 
 #include "runner/encoder/attention_layout.hpp"
 #include "runner/encoder/kernels.hpp"
+#include "runner/encoder/narrow.hpp"
 
 namespace tidegate {
 namespace {
 
 float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
-
-/// The nearest bf16, the even one of two.
-std::uint16_t to_bf16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
-}
 
 /// Number `i` of a row of f32 or bf16.
 float number_at(Number number, const void* row, std::size_t i) {
@@ -138,15 +132,10 @@ void finish(const FinishCall& call) {
   }
 }
 
-/// One row into the next product's input; `value(i)` answers an f32. Constant rows, and
-/// those so nearly so that 255 / spread would overflow, are their lowest number.
+/// One row to u8; `value(i)` answers an f32. Constant rows, and those so nearly so that
+/// 255 / spread would overflow, are their lowest number.
 template <class Value>
-void write_next(const NextInput& next, std::size_t row, std::size_t width, const Value& value) {
-  std::byte* target = row_of(next.target, row, next.stride, bytes_of(next.number));
-  if (next.number != Number::u8) {
-    for (std::size_t i = 0; i < width; ++i) put_number(next.number, target, i, value(i));
-    return;
-  }
+void write_bytes(std::byte* target, RowScale& row, std::size_t width, const Value& value) {
   float low = std::numeric_limits<float>::infinity();
   float high = -low;
   for (std::size_t i = 0; i < width; ++i) {
@@ -155,7 +144,7 @@ void write_next(const NextInput& next, std::size_t row, std::size_t width, const
   }
   const float spread = high - low;
   const bool constant = !(spread > 1e-36F);
-  next.scales[row] = {constant ? 0.0F : spread / 255.0F, low};
+  row = {constant ? 0.0F : spread / 255.0F, low};
   const float inverse = constant ? 0.0F : 255.0F / spread;
   for (std::size_t i = 0; i < width; ++i) {
     const float whole = std::nearbyint((value(i) - low) * inverse);
@@ -178,8 +167,12 @@ void norm_row(const NormCall& call, std::size_t row) {
   const auto normal = [&](std::size_t i, const float* gamma, const float* beta) {
     return static_cast<float>((x[i] - mean) * scale * gamma[i] + beta[i]);
   };
-  if (call.next.target != nullptr) {
-    write_next(call.next, row, call.width, [&](std::size_t i) { return normal(i, call.next.gamma, call.next.beta); });
+  const auto next = [&](std::size_t i) { return normal(i, call.next.gamma, call.next.beta); };
+  if (call.next.number == Number::u8) {
+    write_bytes(row_of(call.next.target, row, call.next.stride, 1), call.next.scales[row], call.width, next);
+  } else if (call.next.number == Number::bf16) {
+    std::byte* target = row_of(call.next.target, row, call.next.stride, 2);
+    for (std::size_t i = 0; i < call.width; ++i) put_number(Number::bf16, target, i, next(i));
   }
   for (std::size_t i = 0; i < call.width; ++i) x[i] = normal(i, call.gamma, call.beta);
 }
@@ -189,10 +182,10 @@ void norm(const NormCall& call) {
 }
 
 void narrow(const NarrowCall& call) {
-  if (call.next.target == nullptr) return;
   for (std::size_t row = 0; row < call.rows; ++row) {
     const float* x = call.x + row * call.x_stride;
-    write_next(call.next, row, call.width, [x](std::size_t i) { return x[i]; });
+    write_bytes(row_of(call.target, row, call.target_stride, 1), call.scales[row], call.width,
+                [x](std::size_t i) { return x[i]; });
   }
 }
 

@@ -149,17 +149,30 @@ Scratch Network::make_scratch(std::size_t longest_sequence) const {
   scratch.sums = AlignedBuffer(kPanelRows * widest_chunk());
   scratch.attention =
       AlignedBuffer(attention_scratch(longest_sequence, model_->config.hidden_size / model_->config.heads));
+  std::size_t onednn = 0;
+  for (const Layer& layer : layers_) {
+    for (const Linear* linear : {&layer.qkv, &layer.attention_output, &layer.intermediate, &layer.output}) {
+      if (linear->onednn != nullptr) onednn = std::max(onednn, linear->onednn->scratch_bytes());
+    }
+  }
+  scratch.onednn = AlignedArray<std::byte>(onednn);
   return scratch;
 }
 
 // ---- products -----------------------------------------------------------------------
 
+WorkShare Network::row_share(const Pass& pass, const Linear& linear, std::size_t rows) noexcept {
+  const std::size_t unit = linear.onednn->unit();
+  const WorkShare units = pass.hand.share((rows + unit - 1) / unit);
+  return {std::min(units.begin * unit, rows), std::min(units.end * unit, rows)};
+}
+
 void Network::multiply(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, WorkShare strips, float* sums,
                        std::size_t sums_stride) const {
   const PhaseWatch watch(pass.scratch().times, Phase::products);
   if (linear.onednn != nullptr) {
-    const auto done = linear.onednn->run({x.data, sums, rows}, pass.scratch().onednn);
-    if (!done) pass.workspace.failure = done.error();
+    auto done = linear.onednn->run({x.data, sums, rows}, pass.scratch().onednn.data());
+    if (!done) pass.scratch().failure = std::move(done).error();
     return;
   }
   const std::size_t groups = groups_of(linear.number, linear.inner);
@@ -168,24 +181,30 @@ void Network::multiply(Pass& pass, const Linear& linear, const Rows& x, std::siz
       {x.data, x.stride, weights, sums, sums_stride, rows, groups, (strips.end - strips.begin) * kStrip});
 }
 
+void Network::multiply_and_finish(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, WorkShare strips,
+                                  Activation activation, const Rows& target) const {
+  float* sums = pass.scratch().sums.data();
+  const std::size_t column = strips.begin * kStrip;
+  const std::size_t stride = row_stride((strips.end - strips.begin) * kStrip);
+  multiply(pass, linear, x, rows, strips, sums, stride);
+  const PhaseWatch watch(pass.scratch().times, Phase::epilogues);
+  kernels_->finish({sums, stride, dequantizer(linear, x.scales, column), activation, target.number,
+                    target.at(0, column), target.stride, rows, std::min(strips.end * kStrip, linear.columns) - column});
+}
+
 void Network::product_to_rows(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, Activation activation,
                               const Rows& target) const {
-  // oneDNN's product is whole: one hand makes it.
-  const bool whole = linear.onednn != nullptr;
-  if (whole && pass.hand.member != 0) return;
   const std::size_t strips = strips_of(linear.columns);
-  const WorkShare share = whole ? WorkShare{0, strips} : pass.hand.share(strips);
-  const std::size_t step = whole ? strips : kChunkStrips;
-  float* sums = pass.scratch().sums.data();
-  for (std::size_t strip = share.begin; strip < share.end; strip += step) {
-    const WorkShare chunk{strip, std::min(strip + step, share.end)};
-    const std::size_t column = chunk.begin * kStrip;
-    const std::size_t stride = row_stride((chunk.end - chunk.begin) * kStrip);
-    multiply(pass, linear, x, rows, chunk, sums, stride);
-    const PhaseWatch watch(pass.scratch().times, Phase::epilogues);
-    kernels_->finish({sums, stride, dequantizer(linear, x.scales, column), activation, target.number,
-                      target.at(0, column), target.stride, rows,
-                      std::min(chunk.end * kStrip, linear.columns) - column});
+  if (linear.onednn != nullptr) {
+    const WorkShare own = row_share(pass, linear, rows);
+    if (own.begin == own.end) return;
+    return multiply_and_finish(pass, linear, x.from(own.begin), own.end - own.begin, {0, strips}, activation,
+                               target.from(own.begin));
+  }
+  const WorkShare share = pass.hand.share(strips);
+  for (std::size_t strip = share.begin; strip < share.end; strip += kChunkStrips) {
+    const WorkShare chunk{strip, std::min(strip + kChunkStrips, share.end)};
+    multiply_and_finish(pass, linear, x, rows, chunk, activation, target);
   }
 }
 
@@ -194,8 +213,10 @@ void Network::product_to_sums(Pass& pass, const Linear& linear, const Rows& x, s
   const std::size_t strips = strips_of(linear.columns);
   float* sums = pass.workspace.sums.data();
   if (linear.onednn != nullptr) {
-    if (pass.hand.member == 0) multiply(pass, linear, x, rows, {0, strips}, sums, stride);
-    return;
+    const WorkShare own = row_share(pass, linear, rows);
+    if (own.begin == own.end) return;
+    return multiply(pass, linear, x.from(own.begin), own.end - own.begin, {0, strips}, sums + own.begin * stride,
+                    stride);
   }
   const WorkShare share = pass.hand.share(strips);
   if (share.begin < share.end) multiply(pass, linear, x, rows, share, sums + share.begin * kStrip, stride);
@@ -223,11 +244,8 @@ Rows Network::narrowed(Pass& pass, RowBuffer& buffer, Number wanted, std::size_t
     const WorkShare share = pass.hand.share(panel.count);
     const Rows from = buffer.rows(Number::f32).from(panel.first + share.begin);
     const Rows to = rows.from(share.begin);
-    kernels_->narrow({reinterpret_cast<const float*>(from.data),
-                      from.stride,
-                      {wanted, to.data, to.stride, to.scales, nullptr, nullptr},
-                      share.end - share.begin,
-                      width});
+    kernels_->narrow({reinterpret_cast<const float*>(from.data), from.stride, reinterpret_cast<std::uint8_t*>(to.data),
+                      to.stride, to.scales, share.end - share.begin, width});
   }
   pass.hand.meet();
   return rows;
@@ -360,7 +378,7 @@ void Network::encode(std::span<const Sequence> group, std::size_t prompt_tokens,
   std::size_t rows = 0;
   for (const Sequence& sequence : group) rows += sequence.tokens.size();
   Pass pass{group, prompt_tokens, rows, workspace, hand};
-  if (hand.member == 0) workspace.failure.reset();
+  hand.scratch->failure.reset();
   embed(pass);
   hand.meet();
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) run_layer(pass, layer);

@@ -8,6 +8,7 @@
 #include "base/team.hpp"
 #include "runner/encoder/kernels.hpp"
 #include "runner/encoder/linear_kind.hpp"
+#include "runner/encoder/onednn_product.hpp"
 #include "runner/encoder/packed_model.hpp"
 #include "runner/encoder/workspace.hpp"
 
@@ -49,8 +50,8 @@ class Network {
   /// Embeds a group of at least one sequence, whose tokens are in the vocabulary; every
   /// member of a team calls it alike. `prompt_tokens` leading tokens of each text are
   /// left out of pooling. The embeddings are rows of `workspace.pooled`,
-  /// row_stride(dimension) apart, once all members have returned and unless
-  /// `workspace.failure` is set. Allocates nothing.
+  /// row_stride(dimension) apart, once all members have returned and unless one's
+  /// `scratch->failure` is set. Allocates nothing but what oneDNN does in its products.
   void encode(std::span<const Sequence> group, std::size_t prompt_tokens, Workspace& workspace, const Hand& hand) const;
 
  private:
@@ -78,16 +79,23 @@ class Network {
   [[nodiscard]] NextInput next_input(Workspace& workspace, const PackedNorm& norm, Number number,
                                      std::size_t row) const noexcept;
 
+  /// hidden = LayerNorm(word + position + type) of this hand's share of the rows, and its
+  /// copy for layer 0.
   void embed(Pass& pass) const;
   void run_layer(Pass& pass, std::size_t index) const;
   void attend(Pass& pass, const Layer& layer) const;
   void finish_panel(Pass& pass, std::size_t index, Panel panel) const;
+  /// Rows of oneDNN's product that fall to this hand.
+  [[nodiscard]] static WorkShare row_share(const Pass& pass, const Linear& linear, std::size_t rows) noexcept;
   void multiply(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, WorkShare strips, float* sums,
                 std::size_t sums_stride) const;
-  /// target = activation(x * linear), this hand's share of the columns.
+  /// target = activation(x * linear) in some strips of columns.
+  void multiply_and_finish(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, WorkShare strips,
+                           Activation activation, const Rows& target) const;
+  /// target = activation(x * linear), this hand's share: of the columns, of the rows for oneDNN.
   void product_to_rows(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows, Activation activation,
                        const Rows& target) const;
-  /// workspace.sums = x * linear, this hand's share of the columns.
+  /// workspace.sums = x * linear, this hand's share as above.
   void product_to_sums(Pass& pass, const Linear& linear, const Rows& x, std::size_t rows) const;
   /// hidden = LayerNorm(hidden + sums), this hand's share of the panel's rows.
   void add_and_normalize(Pass& pass, const Linear& linear, const Rows& x, const PackedNorm& norm, Number next,

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "base/try.hpp"
@@ -45,19 +46,25 @@ class OneThread {
   int before_;
 };
 
+/// Throws nothing, not even for want of memory: members of a team run products.
 template <class F>
-Result<void> onednn_call(F&& work) {
+Result<void> onednn_call(F&& work) noexcept {
   const OneThread one;
   try {
-    work();
-    return {};
-  } catch (const dnnl::error& failure) {
-    return Error(ErrorCode::backend_failed, std::string("oneDNN refused a matrix product: ") + failure.what());
+    try {
+      work();
+      return {};
+    } catch (const dnnl::error& failure) {
+      if (failure.status == dnnl_out_of_memory) throw std::bad_alloc();
+      return Error(ErrorCode::backend_failed, std::string("oneDNN refused a matrix product: ") + failure.what());
+    }
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "no memory for oneDNN's matrix product");
   }
 }
 
 /// A primitive for one number of rows, x and sums at these strides.
-struct Panel {
+struct Height {
   std::size_t rows;
   dnnl::matmul::primitive_desc description;
   dnnl::matmul primitive;
@@ -71,13 +78,13 @@ struct ShapePlan {
   std::size_t columns;
   Desc weights;
   std::size_t scratchpad_bytes = 0;
-  std::vector<Panel> panels;  // tallest first; the last one is the unit
+  std::vector<Height> heights;  // tallest first; the last one is the unit
   std::string implementation;
 
   [[nodiscard]] std::size_t x_row_bytes() const { return row_stride(inner) * bytes_of(number); }
 };
 
-Panel make_panel(const ShapePlan& plan, std::size_t rows, const Desc& weights) {
+Height make_height(const ShapePlan& plan, std::size_t rows, const Desc& weights) {
   const Types types = types_of(plan.number);
   const auto height = static_cast<Dim>(rows);
   const Desc source({height, static_cast<Dim>(plan.inner)}, types.x, Dims{static_cast<Dim>(row_stride(plan.inner)), 1});
@@ -89,13 +96,13 @@ Panel make_panel(const ShapePlan& plan, std::size_t rows, const Desc& weights) {
   return {rows, description, dnnl::matmul(description)};
 }
 
-void execute(const ShapePlan& plan, const Panel& panel, const dnnl::memory& weights, const void* x, void* sums,
+void execute(const ShapePlan& plan, const Height& height, const dnnl::memory& weights, const void* x, void* sums,
              void* scratchpad) {
   dnnl::stream stream(plan.engine);
-  const dnnl::memory source(panel.description.src_desc(), plan.engine, const_cast<void*>(x));
-  const dnnl::memory target(panel.description.dst_desc(), plan.engine, sums);
-  const dnnl::memory scratch(panel.description.scratchpad_desc(), plan.engine, scratchpad);
-  panel.primitive.execute(
+  const dnnl::memory source(height.description.src_desc(), plan.engine, const_cast<void*>(x));
+  const dnnl::memory target(height.description.dst_desc(), plan.engine, sums);
+  const dnnl::memory scratch(height.description.scratchpad_desc(), plan.engine, scratchpad);
+  height.primitive.execute(
       stream,
       {{DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, target}, {DNNL_ARG_SCRATCHPAD, scratch}});
   stream.wait();
@@ -106,12 +113,12 @@ void execute_all(const ShapePlan& plan, const dnnl::memory& weights, const Onedn
   const auto* x = static_cast<const std::byte*>(operands.x);
   auto* sums = static_cast<std::byte*>(operands.sums);
   std::size_t row = 0;
-  for (const Panel& panel : plan.panels) {
-    const bool unit = &panel == &plan.panels.back();
-    while (row + panel.rows <= operands.rows || (unit && row < operands.rows)) {
-      execute(plan, panel, weights, x + row * plan.x_row_bytes(), sums + row * row_stride(plan.columns) * 4,
+  for (const Height& height : plan.heights) {
+    const bool unit = &height == &plan.heights.back();
+    while (row + height.rows <= operands.rows || (unit && row < operands.rows)) {
+      execute(plan, height, weights, x + row * plan.x_row_bytes(), sums + row * row_stride(plan.columns) * 4,
               scratchpad);
-      row += panel.rows;
+      row += height.rows;
     }
   }
 }
@@ -166,18 +173,18 @@ std::vector<std::byte> trial_values(Number number, std::size_t count) {
 constexpr std::size_t kTrialRows = 192;
 
 /// Multiplies the trial rows, rotated by `shift`, with one panel; rotates back.
-std::vector<std::byte> trial(const ShapePlan& plan, const Panel& panel, const dnnl::memory& weights,
+std::vector<std::byte> trial(const ShapePlan& plan, const Height& height, const dnnl::memory& weights,
                              const std::vector<std::byte>& rows, std::size_t shift) {
   const std::size_t in = plan.x_row_bytes();
   const std::size_t out = row_stride(plan.columns) * 4;
   AlignedArray<std::byte> x(kTrialRows * in);
   AlignedArray<std::byte> sums(kTrialRows * out);
-  AlignedArray<std::byte> scratchpad(panel.description.scratchpad_desc().get_size() + 64);
+  AlignedArray<std::byte> scratchpad(height.description.scratchpad_desc().get_size() + 64);
   for (std::size_t row = 0; row < kTrialRows; ++row) {
     std::memcpy(x.data() + (row + shift) % kTrialRows * in, rows.data() + row * in, in);
   }
-  for (std::size_t row = 0; row + panel.rows <= kTrialRows; row += panel.rows) {
-    execute(plan, panel, weights, x.data() + row * in, sums.data() + row * out, scratchpad.data());
+  for (std::size_t row = 0; row + height.rows <= kTrialRows; row += height.rows) {
+    execute(plan, height, weights, x.data() + row * in, sums.data() + row * out, scratchpad.data());
   }
   std::vector<std::byte> result(kTrialRows * plan.columns * 4);
   for (std::size_t row = 0; row < kTrialRows; ++row) {
@@ -189,25 +196,25 @@ std::vector<std::byte> trial(const ShapePlan& plan, const Panel& panel, const dn
 
 /// Keeps the heights whose rows agree with `unit` rows at a time, wherever in a
 /// panel they stand. False if rows of the unit itself depend on their place.
-bool choose_panels(ShapePlan& plan, std::size_t unit, const std::vector<std::byte>& rows,
-                   const std::vector<std::byte>& trial_weights) {
+bool choose_heights(ShapePlan& plan, std::size_t unit, const std::vector<std::byte>& rows,
+                    const std::vector<std::byte>& trial_weights) {
   const Desc any({static_cast<Dim>(plan.inner), static_cast<Dim>(plan.columns)}, types_of(plan.number).weights,
                  dnnl::memory::format_tag::any);
-  plan.weights = make_panel(plan, kTrialRows, any).description.weights_desc();
+  plan.weights = make_height(plan, kTrialRows, any).description.weights_desc();
   const dnnl::memory weights = pack_weights(plan, trial_weights.data());
-  plan.panels.clear();
-  plan.panels.push_back(make_panel(plan, unit, plan.weights));
-  const std::vector<std::byte> expected = trial(plan, plan.panels[0], weights, rows, 0);
+  plan.heights.clear();
+  plan.heights.push_back(make_height(plan, unit, plan.weights));
+  const std::vector<std::byte> expected = trial(plan, plan.heights[0], weights, rows, 0);
   for (const std::size_t shift : {1, 5, 7}) {
-    if (expected != trial(plan, plan.panels[0], weights, rows, shift)) return false;
+    if (expected != trial(plan, plan.heights[0], weights, rows, shift)) return false;
   }
   for (std::size_t height = 2 * unit; height <= kPanelRows; height *= 2) {
-    Panel panel = make_panel(plan, height, plan.weights);
+    Height taller = make_height(plan, height, plan.weights);
     bool agrees = true;
     for (const std::size_t shift : {0, 1, 5, 7}) {
-      agrees = agrees && expected == trial(plan, panel, weights, rows, shift);
+      agrees = agrees && expected == trial(plan, taller, weights, rows, shift);
     }
-    if (agrees) plan.panels.insert(plan.panels.begin(), std::move(panel));
+    if (agrees) plan.heights.insert(plan.heights.begin(), std::move(taller));
   }
   return true;
 }
@@ -221,12 +228,12 @@ Result<std::shared_ptr<const ShapePlan>> make_plan(const dnnl::engine& engine, c
   TIDEGATE_CHECK(onednn_call([&] {
     // Multiples of three suit kernels of three rows, the others those of four and more.
     for (const std::size_t unit : {12U, 16U, 24U, 48U}) {
-      if (found = choose_panels(*plan, unit, rows, weights); found) break;
+      if (found = choose_heights(*plan, unit, rows, weights); found) break;
     }
-    for (const Panel& panel : plan->panels) {
-      plan->scratchpad_bytes = std::max(plan->scratchpad_bytes, panel.description.scratchpad_desc().get_size());
+    for (const Height& height : plan->heights) {
+      plan->scratchpad_bytes = std::max(plan->scratchpad_bytes, height.description.scratchpad_desc().get_size());
     }
-    plan->implementation = plan->panels.back().description.impl_info_str();
+    plan->implementation = plan->heights.back().description.impl_info_str();
   }));
   if (!found) {
     return Error(ErrorCode::unsupported, "oneDNN's product of " + std::to_string(linear.inner) + " x " +
@@ -242,10 +249,10 @@ class Product final : public OnednnProduct {
   Product(std::shared_ptr<const ShapePlan> plan, dnnl::memory weights)
       : plan_(std::move(plan)), weights_(std::move(weights)) {}
 
-  Result<void> run(const OnednnOperands& operands, OnednnScratch& scratch) const override {
-    const std::size_t needed = plan_->scratchpad_bytes + 64;
-    if (scratch.bytes.size() < needed) scratch.bytes = AlignedArray<std::byte>(needed);
-    return onednn_call([&] { execute_all(*plan_, weights_, operands, scratch.bytes.data()); });
+  std::size_t unit() const noexcept override { return plan_->heights.back().rows; }
+  std::size_t scratch_bytes() const noexcept override { return plan_->scratchpad_bytes; }
+  Result<void> run(const OnednnOperands& operands, std::byte* scratch) const override {
+    return onednn_call([&] { execute_all(*plan_, weights_, operands, scratch); });
   }
 
  private:
@@ -273,7 +280,7 @@ class Method final : public OnednnMethod {
       if (plan == nullptr) continue;
       text += ", " + std::to_string(plan->inner) + "x" + std::to_string(plan->columns) + " " + plan->implementation;
       text += " rows";
-      for (const Panel& panel : plan->panels) text += " " + std::to_string(panel.rows);
+      for (const Height& height : plan->heights) text += " " + std::to_string(height.rows);
     }
     return text;
   }

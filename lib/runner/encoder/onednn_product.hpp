@@ -13,13 +13,8 @@
 
 namespace tidegate {
 
-/// Space a product needs while it runs; one per thread, grows to the largest need.
-struct OnednnScratch {
-  AlignedArray<std::byte> bytes;
-};
-
 /// Rows of one product in the types of ProductCall, x and sums with the row_stride of
-/// their widths. Both must be allocated up to the next multiple of kPanelRows.
+/// their widths. Both must be allocated up to the next multiple of OnednnProduct::unit.
 struct OnednnOperands {
   const void* x;
   void* sums;
@@ -30,8 +25,14 @@ struct OnednnOperands {
 class OnednnProduct {
  public:
   virtual ~OnednnProduct() = default;
-  /// Errors: backend_failed (the library refused).
-  [[nodiscard]] virtual Result<void> run(const OnednnOperands& operands, OnednnScratch& scratch) const = 0;
+  /// Rows are made so many at a time: a divisor of kPanelRows. Threads may share out a
+  /// product's rows in whole units.
+  [[nodiscard]] virtual std::size_t unit() const noexcept = 0;
+  /// What `run` needs while it runs.
+  [[nodiscard]] virtual std::size_t scratch_bytes() const noexcept = 0;
+  /// `scratch` starts on a cache line and is this call's alone. oneDNN allocates a few
+  /// small objects a call. Errors: backend_failed (the library refused), out_of_memory.
+  [[nodiscard]] virtual Result<void> run(const OnednnOperands& operands, std::byte* scratch) const = 0;
 };
 
 /// Makes products. Each shape is tried when its first matrix is packed: only panel
@@ -40,7 +41,7 @@ class OnednnMethod {
  public:
   virtual ~OnednnMethod() = default;
   /// Copies the weights of `linear` into oneDNN's own layout. Errors: backend_failed,
-  /// unsupported (bits depend on a row's place).
+  /// out_of_memory, unsupported (bits depend on a row's place).
   [[nodiscard]] virtual Result<std::unique_ptr<OnednnProduct>> pack(const PackedLinear& linear) = 0;
   /// Names the kernels chosen and everything their bits depend on; final once all is packed.
   [[nodiscard]] virtual std::string description() const = 0;

@@ -19,7 +19,6 @@ class LoadedPack {
 
   [[nodiscard]] const PackFacts& facts() const noexcept { return file_ ? file_->facts() : facts_; }
   [[nodiscard]] std::span<const std::byte> image() const noexcept { return file_ ? file_->image() : memory_.span(); }
-  [[nodiscard]] bool is_mapped() const noexcept { return file_.has_value(); }
 
   std::vector<std::string> notes;  ///< why a file was not used or could not be written
 

@@ -18,7 +18,7 @@ namespace {
 
 // A file is a header of whole pages and the image. All numbers are little-endian.
 constexpr std::uint64_t kMagic = 0x4B43415045444954U;  // "TIDEPACK"
-constexpr std::uint32_t kVersion = 1;                  // changes with this format and with the layout of images
+constexpr std::uint32_t kVersion = 2;                  // changes with this format and with the layout of images
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kMaxHeader = std::size_t{256} << 20;
 constexpr std::size_t kMaxReport = std::size_t{1} << 20;
@@ -33,7 +33,7 @@ struct Preamble {
   std::uint32_t fields_size = 0;  // bytes after the preamble that are in use; zeros follow
   PackKey key;
 };
-static_assert(sizeof(Preamble) == 104 && std::endian::native == std::endian::little);
+static_assert(sizeof(Preamble) == 136 && std::endian::native == std::endian::little);
 constexpr std::size_t kChecked = offsetof(Preamble, header_size);
 
 class FieldWriter {
@@ -205,6 +205,9 @@ Result<PackedFile> PackedFile::open(const std::string& path, const EncoderModel&
   }
   if (preamble.key.settings != key.settings) {
     return Error(ErrorCode::version_mismatch, fmt::format("'{}' was made with other settings", path));
+  }
+  if (key.texts != Digest{} && preamble.key.texts != key.texts) {
+    return Error(ErrorCode::version_mismatch, fmt::format("'{}' was made with other calibration texts", path));
   }
   TIDEGATE_CHECK(check_plan(model, header.facts.plan));
   const std::span<const std::byte> image = file.bytes().subspan(preamble.header_size);

@@ -12,10 +12,12 @@
 
 namespace tidegate {
 
-/// Whom a packed file serves. Another model or other settings make it stale.
+/// Whom a packed file serves. Another model or other settings make it stale, and so do
+/// other texts where a load asks for texts of its own.
 struct PackKey {
   Digest model{};     ///< EncoderModel::content_digest
-  Digest settings{};  ///< everything else that decided what is in it
+  Digest settings{};  ///< how it is packed
+  Digest texts{};     ///< of calibration texts; zero: of a file, the built-in ones; of a load, whatever there is
 };
 
 /// What a file holds beside the image.
@@ -26,11 +28,13 @@ struct PackFacts {
   Digest image_digest{};  ///< of the image: with it two packs that embed differently are told apart
 };
 
+/// A packed file that fits a model, mapped read-only: processes that open the same file
+/// share its pages. Moving it moves no number.
 class PackedFile {
  public:
   /// Maps `path` and checks header, sizes and checksums; the layout follows from model
-  /// and plan. Errors: not_found, io_error, version_mismatch (another format, model or
-  /// settings), corrupt_data.
+  /// and plan. Errors: not_found, io_error, version_mismatch (another format, model,
+  /// settings or texts), corrupt_data.
   [[nodiscard]] static Result<PackedFile> open(const std::string& path, const EncoderModel& model, const PackKey& key);
 
   [[nodiscard]] const PackFacts& facts() const noexcept { return facts_; }

@@ -4,7 +4,6 @@
 #include <array>
 #include <utility>
 
-#include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "runner/encoder/encoder_workbench.hpp"
 #include "runner/encoder/pack_loader.hpp"
@@ -16,13 +15,6 @@ constexpr std::array kPacked{Precision::int8, Precision::bf16};
 
 std::string pack_path(const TextEncoderOptions& options, Precision precision) {
   return packed_file_path(options.folder, options.pack_folder, to_string(precision));
-}
-
-PackKey key_of(const EncoderModel& model, const TextEncoderOptions& options, Precision precision) {
-  Sha256 settings;
-  settings.update_field(to_string(precision)).update_u64(options.calibration_texts.size());
-  for (const std::string& text : options.calibration_texts) settings.update_field(text);
-  return {model.content_digest, settings.finish()};
 }
 
 /// A packed model, its report and what there is to say about them.
@@ -50,8 +42,8 @@ struct Maker {
       TIDEGATE_TRY(QuantizedModel made, quantize(model, quantizer, best, team, workbench));
       return BuiltPack{std::move(made.image), to_json(made.report)};
     };
-    TIDEGATE_TRY(LoadedPack pack,
-                 load_pack(pack_path(options, precision), model, key_of(model, options, precision), build));
+    const PackKey key = pack_key(model, precision, options.calibration_texts);
+    TIDEGATE_TRY(LoadedPack pack, load_pack(pack_path(options, precision), model, key, build));
     TIDEGATE_TRY(FidelityReport report, fidelity_from_json(pack.facts().report));
     return Candidate{std::make_shared<const LoadedPack>(std::move(pack)), std::move(report)};
   }
@@ -61,13 +53,17 @@ NetworkImage image_of(const Candidate& candidate) {
   return {candidate.pack->facts().plan, {candidate.pack, candidate.pack->image().data()}};
 }
 
+void add_notes(PreparedNetwork& prepared, const Candidate& candidate) {
+  for (const std::string& note : candidate.pack->notes) prepared.notes.push_back(note);
+}
+
+/// What was found about its file is for the caller to add.
 PreparedNetwork prepared_of(const Candidate& candidate) {
   PreparedNetwork prepared;
   prepared.precision = candidate.report.precision;
   prepared.image = image_of(candidate);
   prepared.image_digest = candidate.pack->facts().image_digest;
   prepared.notes.push_back(describe(candidate.report));
-  for (const std::string& note : candidate.pack->notes) prepared.notes.push_back(note);
   return prepared;
 }
 
@@ -114,6 +110,8 @@ Result<PreparedNetwork> prepare_fastest(const Maker& maker) {
   for (const Candidate& candidate : candidates) {
     if (candidate.report.precision == choice.precision) prepared = prepared_of(candidate);
   }
+  // Of those not taken too: a file that cannot be kept costs every load the packing.
+  for (const Candidate& candidate : candidates) add_notes(prepared, candidate);
   prepared.notes.push_back(choice.reason);
   return prepared;
 }
@@ -128,7 +126,9 @@ Result<PreparedNetwork> prepare_network(const EncoderModel& model, const Tokeniz
     case Precision::bf16:
     case Precision::int8: {
       TIDEGATE_TRY(const Candidate candidate, maker.candidate(options.precision, 0, 1));
-      return prepared_of(candidate);
+      PreparedNetwork prepared = prepared_of(candidate);
+      add_notes(prepared, candidate);
+      return prepared;
     }
     case Precision::automatic: return prepare_fastest(maker);
   }

@@ -119,7 +119,7 @@ constexpr std::string_view kTexts[] = {
     "192.168.0.17:5432",
     "ISBN 978-0-00-000000-2",
     "#throwback #summer @jane_doe",
-    "LOL!!! that was sooooo funny 😂😂",
+    "LOL!!! that was sooooo funny \U0001F602\U0001F602",
     // one word, or hardly more
     "hello",
     "Thanks!",
@@ -127,7 +127,7 @@ constexpr std::string_view kTexts[] = {
     "refrigerator",
     "no",
     "yes",
-    "Zürich",
+    "Z\u00FCrich",
     "antidisestablishmentarianism",
     "OK.",
     "?",
@@ -137,43 +137,55 @@ constexpr std::string_view kTexts[] = {
     "a",
     "blue car",
     "red apple",
-    // other languages and scripts
-    "Der Bäcker an der Ecke öffnet schon um sechs Uhr.",
-    "Können Sie mir bitte sagen, wie ich zum Bahnhof komme?",
-    "Le chat dort sur le canapé pendant que la pluie tombe.",
-    "Nous avons réservé une table pour quatre personnes.",
-    "¿Dónde está la parada de autobús más cercana?",
+    // German, French, Spanish, Italian, Portuguese, Polish, Turkish, Dutch, Russian, Greek,
+    // Chinese, Japanese, Korean, Arabic, Hindi, Hebrew, Thai, Vietnamese: two of each
+    "Der B\u00E4cker an der Ecke \u00F6ffnet schon um sechs Uhr.",
+    "K\u00F6nnen Sie mir bitte sagen, wie ich zum Bahnhof komme?",
+    "Le chat dort sur le canap\u00E9 pendant que la pluie tombe.",
+    "Nous avons r\u00E9serv\u00E9 une table pour quatre personnes.",
+    "\u00BFD\u00F3nde est\u00E1 la parada de autob\u00FAs m\u00E1s cercana?",
     "Mi hermana trabaja en un hospital de la ciudad.",
     "Il mercato apre alle otto e chiude a mezzogiorno.",
-    "Vorrei un caffè e un bicchiere d'acqua, per favore.",
-    "O museu fica fechado às segundas-feiras.",
-    "Amanhã vamos viajar para o norte do país.",
-    "Pociąg do Krakowa odjeżdża z peronu trzeciego.",
-    "Wczoraj padał śnieg przez cały dzień.",
-    "Tren yarım saat gecikmeli gelecek.",
-    "Yemek çok lezzetliydi, teşekkür ederim.",
+    "Vorrei un caff\u00E8 e un bicchiere d'acqua, per favore.",
+    "O museu fica fechado \u00E0s segundas-feiras.",
+    "Amanh\u00E3 vamos viajar para o norte do pa\u00EDs.",
+    "Poci\u0105g do Krakowa odje\u017Cd\u017Ca z peronu trzeciego.",
+    "Wczoraj pada\u0142 \u015Bnieg przez ca\u0142y dzie\u0144.",
+    "Tren yar\u0131m saat gecikmeli gelecek.",
+    "Yemek \u00E7ok lezzetliydi, te\u015Fekk\u00FCr ederim.",
     "De winkel op de hoek verkoopt verse bloemen.",
     "Morgen gaan we met de fiets naar het strand.",
-    "Книга лежит на столе рядом с лампой.",
-    "Завтра утром мы поедем на дачу.",
-    "Το καράβι φεύγει στις επτά το πρωί.",
-    "Πού μπορώ να αγοράσω εισιτήρια;",
-    "电影今晚八点开始。",
-    "他每天早上骑自行车上班。",
-    "駅前の新しい喫茶店はとても静かです。",
-    "明日は雨が降るかもしれません。",
-    "도서관은 아홉 시에 문을 엽니다.",
-    "우리는 주말에 산에 갔습니다.",
-    "المكتبة مفتوحة حتى الساعة السادسة مساء.",
-    "أريد كوبا من الشاي من فضلك.",
-    "मेरा भाई अगले सप्ताह घर आएगा।",
-    "यह किताब बहुत रोचक है।",
-    "הרכבת יוצאת בעוד עשר דקות.",
-    "איפה אפשר לקנות לחם טרי?",
-    "ร้านอาหารนี้เปิดทุกวัน",
-    "พรุ่งนี้ฉันจะไปตลาด",
-    "Tàu rời ga lúc bảy giờ sáng.",
-    "Hôm nay trời rất đẹp.",
+    "\u041A\u043D\u0438\u0433\u0430 \u043B\u0435\u0436\u0438\u0442 \u043D\u0430 \u0441\u0442\u043E\u043B\u0435 "
+    "\u0440\u044F\u0434\u043E\u043C \u0441 \u043B\u0430\u043C\u043F\u043E\u0439.",
+    "\u0417\u0430\u0432\u0442\u0440\u0430 \u0443\u0442\u0440\u043E\u043C \u043C\u044B "
+    "\u043F\u043E\u0435\u0434\u0435\u043C \u043D\u0430 \u0434\u0430\u0447\u0443.",
+    "\u03A4\u03BF \u03BA\u03B1\u03C1\u03AC\u03B2\u03B9 \u03C6\u03B5\u03CD\u03B3\u03B5\u03B9 \u03C3\u03C4\u03B9\u03C2 "
+    "\u03B5\u03C0\u03C4\u03AC \u03C4\u03BF \u03C0\u03C1\u03C9\u03AF.",
+    "\u03A0\u03BF\u03CD \u03BC\u03C0\u03BF\u03C1\u03CE \u03BD\u03B1 \u03B1\u03B3\u03BF\u03C1\u03AC\u03C3\u03C9 "
+    "\u03B5\u03B9\u03C3\u03B9\u03C4\u03AE\u03C1\u03B9\u03B1;",
+    "\u7535\u5F71\u4ECA\u665A\u516B\u70B9\u5F00\u59CB\u3002",
+    "\u4ED6\u6BCF\u5929\u65E9\u4E0A\u9A91\u81EA\u884C\u8F66\u4E0A\u73ED\u3002",
+    "\u99C5\u524D\u306E\u65B0\u3057\u3044\u55AB\u8336\u5E97\u306F\u3068\u3066\u3082\u9759\u304B\u3067\u3059\u3002",
+    "\u660E\u65E5\u306F\u96E8\u304C\u964D\u308B\u304B\u3082\u3057\u308C\u307E\u305B\u3093\u3002",
+    "\uB3C4\uC11C\uAD00\uC740 \uC544\uD649 \uC2DC\uC5D0 \uBB38\uC744 \uC5FD\uB2C8\uB2E4.",
+    "\uC6B0\uB9AC\uB294 \uC8FC\uB9D0\uC5D0 \uC0B0\uC5D0 \uAC14\uC2B5\uB2C8\uB2E4.",
+    "\u0627\u0644\u0645\u0643\u062A\u0628\u0629 \u0645\u0641\u062A\u0648\u062D\u0629 \u062D\u062A\u0649 "
+    "\u0627\u0644\u0633\u0627\u0639\u0629 \u0627\u0644\u0633\u0627\u062F\u0633\u0629 \u0645\u0633\u0627\u0621.",
+    "\u0623\u0631\u064A\u062F \u0643\u0648\u0628\u0627 \u0645\u0646 \u0627\u0644\u0634\u0627\u064A \u0645\u0646 "
+    "\u0641\u0636\u0644\u0643.",
+    "\u092E\u0947\u0930\u093E \u092D\u093E\u0908 \u0905\u0917\u0932\u0947 \u0938\u092A\u094D\u0924\u093E\u0939 "
+    "\u0918\u0930 \u0906\u090F\u0917\u093E\u0964",
+    "\u092F\u0939 \u0915\u093F\u0924\u093E\u092C \u092C\u0939\u0941\u0924 \u0930\u094B\u091A\u0915 \u0939\u0948\u0964",
+    "\u05D4\u05E8\u05DB\u05D1\u05EA \u05D9\u05D5\u05E6\u05D0\u05EA \u05D1\u05E2\u05D5\u05D3 \u05E2\u05E9\u05E8 "
+    "\u05D3\u05E7\u05D5\u05EA.",
+    "\u05D0\u05D9\u05E4\u05D4 \u05D0\u05E4\u05E9\u05E8 \u05DC\u05E7\u05E0\u05D5\u05EA \u05DC\u05D7\u05DD "
+    "\u05D8\u05E8\u05D9?",
+    "\u0E23\u0E49\u0E32\u0E19\u0E2D\u0E32\u0E2B\u0E32\u0E23\u0E19\u0E35\u0E49\u0E40\u0E1B\u0E34\u0E14\u0E17\u0E38\u0E01"
+    "\u0E27\u0E31\u0E19",
+    "\u0E1E\u0E23\u0E38\u0E48\u0E07\u0E19\u0E35\u0E49\u0E09\u0E31\u0E19\u0E08\u0E30\u0E44\u0E1B\u0E15\u0E25\u0E32"
+    "\u0E14",
+    "T\u00E0u r\u1EDDi ga l\u00FAc b\u1EA3y gi\u1EDD s\u00E1ng.",
+    "H\u00F4m nay tr\u1EDDi r\u1EA5t \u0111\u1EB9p.",
     // lists and fragments
     "eggs, flour, butter, sugar, a pinch of salt",
     "monday; tuesday; wednesday; thursday; friday",
@@ -236,13 +248,16 @@ constexpr std::string_view kTexts[] = {
     "std::optional<T> pop() {\n    if (items_.empty()) return std::nullopt;\n    T top = std::move(items_.back());\n   "
     " "
     "items_.pop_back();\n    return top;\n  }\n\n private:\n  std::vector<T> items_;\n};",
-    "Der Winter kam in diesem Jahr früh. Schon Ende Oktober lag Schnee auf den Dächern, und die Kinder zogen ihre "
-    "Schlitten durch die Straßen. Im Gasthaus am Markt saßen die Bauern länger als sonst beim Bier, denn auf den "
+    "Der Winter kam in diesem Jahr fr\u00FCh. Schon Ende Oktober lag Schnee auf den D\u00E4chern, und die Kinder zogen "
+    "ihre "
+    "Schlitten durch die Stra\u00DFen. Im Gasthaus am Markt sa\u00DFen die Bauern l\u00E4nger als sonst beim Bier, "
+    "denn auf den "
     "Feldern "
     "gab es nichts mehr zu tun.",
     "Chaque matin, avant d'ouvrir la boutique, elle balayait le trottoir et saluait les voisins par leur nom. Le "
     "facteur "
-    "s'arrêtait pour un café, le boulanger apportait deux croissants, et la journée pouvait commencer. Rien, "
+    "s'arr\u00EAtait pour un caf\u00E9, le boulanger apportait deux croissants, et la journ\u00E9e pouvait commencer. "
+    "Rien, "
     "pensait-elle, "
     "ne devait jamais changer.",
     "My grandmother kept a notebook in which she wrote down every letter she sent. After she died we counted them: "

@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "base/team.hpp"
+#include "runner/encoder/activation_statistics.hpp"
 #include "runner/encoder/fidelity.hpp"
 #include "runner/encoder/kernels.hpp"
 #include "runner/encoder/model_packer.hpp"
+#include "runner/encoder/packed_file.hpp"
 
 namespace tidegate {
 
@@ -30,12 +32,16 @@ struct QuantizerOptions {
   Precision precision = Precision::int8;      ///< bf16 or int8
   std::span<const std::string> texts;         ///< instead of the built-in ones; a few are joined by those
   std::function<void(double done)> progress;  ///< 0 to 1; may be empty
+  std::size_t moment_bytes = kMomentBytes;    ///< as of ActivationStatistics
 };
 
 struct QuantizedModel {
   PackedImage image;
   FidelityReport report;
 };
+
+/// Of what `quantize` makes: the settings cover its revision and the built-in texts.
+[[nodiscard]] PackKey pack_key(const EncoderModel& model, Precision precision, std::span<const std::string> texts);
 
 /// Every second text tunes, the others judge. int8: the smoothing that agrees best on the
 /// tuning texts, weights rounded by GptqRounder; then the products that disturb most

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
 
 #include "base/try.hpp"
 #include "runner/encoder/image_layout.hpp"
@@ -11,6 +12,8 @@ namespace {
 
 /// See together().
 constexpr std::size_t kTogetherTokens = kPanelRows;
+/// Of a member's even share of the tokens: what in-step work loses by meeting.
+constexpr double kLongShare = 1.25;
 
 bool uses(const PackingPlan& plan, Number number) {
   return std::any_of(plan.layers.begin(), plan.layers.end(), [&](const LayerPlan& layer) {
@@ -25,6 +28,14 @@ ProductChoice choose_products(const PackingPlan& plan, KernelSet kernels) {
 }
 
 }  // namespace
+
+Error copy_of(const Error& error) noexcept {
+  try {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "no memory to say what an encoder failed at");
+  }
+}
 
 Result<std::unique_ptr<SequenceEncoder>> SequenceEncoder::create(const EncoderModel& model, NetworkImage image,
                                                                  const Kernels& kernels,
@@ -47,22 +58,29 @@ Result<std::unique_ptr<SequenceEncoder>> SequenceEncoder::create(const EncoderMo
 }
 
 /// Whether the team works in step on all sequences at once rather than each member on
-/// groups of its own: where there are too few sequences for every member, or so few
-/// tokens that reading the weights, which members then share, costs more than waiting
-/// for one another.
+/// groups of its own: where there are too few sequences for every member, or one so long
+/// that its member would work on when the others are done, or so few tokens that reading
+/// the weights, which members then share, costs more than waiting for one another.
 bool SequenceEncoder::together(std::span<const Sequence> sequences) const {
   if (team_->size() == 1) return false;
   if (sequences.size() < team_->size()) return true;
   std::size_t tokens = 0;
-  for (const Sequence& sequence : sequences) tokens += sequence.tokens.size();
-  return tokens <= kTogetherTokens;
+  std::size_t longest = 0;
+  for (const Sequence& sequence : sequences) {
+    tokens += sequence.tokens.size();
+    longest = std::max(longest, sequence.tokens.size());
+  }
+  const double share = static_cast<double>(tokens) / static_cast<double>(team_->size());
+  return tokens <= kTogetherTokens || static_cast<double>(longest) > kLongShare * share;
 }
 
-void SequenceEncoder::answer(std::span<const Sequence> group, const Workspace& workspace, EmbeddingSink& sink) const {
+void SequenceEncoder::answer(std::span<const Sequence> group, const Workspace& workspace,
+                             std::span<const Scratch> workers, EmbeddingSink& sink) const {
+  const auto failed = std::find_if(workers.begin(), workers.end(), [](const Scratch& one) { return !!one.failure; });
   const std::size_t stride = row_stride(model_->dimension);
   for (std::size_t text = 0; text < group.size(); ++text) {
-    if (workspace.failure) {
-      sink.fail(group[text].item, *workspace.failure);
+    if (failed != workers.end()) {
+      sink.fail(group[text].item, *failed->failure);
     } else {
       sink.take(group[text].item, {workspace.pooled.data() + text * stride, std::size_t{model_->dimension}});
     }
@@ -78,7 +96,7 @@ void SequenceEncoder::run_together(std::span<Sequence> sequences, std::size_t pr
       network_->encode(group, prompt_tokens, workspaces_[0], {&scratches_[member], team_, member});
     };
     team_->run(job);
-    answer(group, workspaces_[0], sink);
+    answer(group, workspaces_[0], scratches_, sink);
   }
 }
 
@@ -93,7 +111,7 @@ void SequenceEncoder::run_apart(std::span<Sequence> sequences, std::size_t promp
       const WorkShare share = groups_.group(index);
       const auto group = sequences.subspan(share.begin, share.end - share.begin);
       network_->encode(group, prompt_tokens, workspace, {&scratches_[member]});
-      answer(group, workspace, sink);
+      answer(group, workspace, {&scratches_[member], 1}, sink);
     }
   };
   if (groups_.size() == 1) return job(0);

@@ -20,6 +20,9 @@ struct NetworkImage {
   std::shared_ptr<const std::byte> bytes;
 };
 
+/// A copy of `error`, or out_of_memory where there is none for its text.
+[[nodiscard]] Error copy_of(const Error& error) noexcept;
+
 /// Receives embeddings, from any member of the team, each item from one.
 class EmbeddingSink {
  public:
@@ -29,7 +32,8 @@ class EmbeddingSink {
   virtual void fail(std::size_t item, const Error& error) noexcept = 0;
 };
 
-/// One run at a time; runs allocate nothing once they have seen as large a batch.
+/// One run at a time; runs allocate nothing once they have seen as large a batch,
+/// but for what oneDNN does in its products.
 class SequenceEncoder {
  public:
   /// `model` and `team` must outlive the encoder. Without `products`: oneDNN where the
@@ -43,6 +47,9 @@ class SequenceEncoder {
   /// Everything besides the model and the plan that the bits of an embedding depend on.
   [[nodiscard]] const std::string& description() const noexcept { return description_; }
   [[nodiscard]] const PackingPlan& plan() const noexcept { return image_.plan; }
+  [[nodiscard]] ProductChoice products() const noexcept {
+    return onednn_ != nullptr ? ProductChoice::onednn : ProductChoice::kernels;
+  }
 
   /// Sorts `sequences`, which must have 1 to max_tokens known tokens each, and answers
   /// each item once. `prompt_tokens` as Network::encode.
@@ -61,7 +68,9 @@ class SequenceEncoder {
   [[nodiscard]] bool together(std::span<const Sequence> sequences) const;
   void run_together(std::span<Sequence> sequences, std::size_t prompt_tokens, EmbeddingSink& sink);
   void run_apart(std::span<Sequence> sequences, std::size_t prompt_tokens, EmbeddingSink& sink);
-  void answer(std::span<const Sequence> group, const Workspace& workspace, EmbeddingSink& sink) const;
+  /// Answers `group` with what was pooled, or with what one of `workers` failed at.
+  void answer(std::span<const Sequence> group, const Workspace& workspace, std::span<const Scratch> workers,
+              EmbeddingSink& sink) const;
 
   const EncoderModel* model_;
   NetworkImage image_;

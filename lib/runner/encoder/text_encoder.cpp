@@ -81,6 +81,7 @@ Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const En
   TIDEGATE_TRY(const KernelSet kernels, choose_kernels(options.isa));
   team_ = std::make_unique<Team>("tidegate-encode", options.threads);
   TIDEGATE_TRY(PreparedNetwork prepared, prepare_network(*model_, tokenizer_, options, kernels_of(kernels), *team_));
+  MutexLock lock(mutex_);
   TIDEGATE_TRY(encoder_, SequenceEncoder::create(*model_, std::move(prepared.image), kernels_of(kernels),
                                                  tuning.products, *team_));
   describe(prepared, kernels);
@@ -161,7 +162,7 @@ void TextEncoderRunner::run(std::span<BatchItem> batch) {
         fail(item, Error(ErrorCode::out_of_memory, "no memory for an embedding"));
       }
     }
-    void fail(std::size_t item, const Error& error) noexcept override { batch_[item].output = error; }
+    void fail(std::size_t item, const Error& error) noexcept override { batch_[item].output = copy_of(error); }
 
    private:
     std::span<BatchItem> batch_;

@@ -40,12 +40,21 @@ class TextEncoderRunner final : public ModelRunner {
   void run(std::span<BatchItem> batch) override;
 
   /// From now on adds up phase times in `per_member`, one a thread; empty = no longer.
-  /// No run may be going on.
-  void measure(std::span<PhaseTimes> per_member) { encoder_->measure(per_member); }
+  void measure(std::span<PhaseTimes> per_member) {
+    MutexLock lock(mutex_);
+    encoder_->measure(per_member);
+  }
 
   [[nodiscard]] std::size_t threads() const noexcept { return team_->size(); }
   [[nodiscard]] const EncoderModel& model() const noexcept { return *model_; }
-  [[nodiscard]] const SequenceEncoder& encoder() const noexcept { return *encoder_; }
+  [[nodiscard]] PackingPlan plan() {
+    MutexLock lock(mutex_);
+    return encoder_->plan();
+  }
+  [[nodiscard]] ProductChoice products() {
+    MutexLock lock(mutex_);
+    return encoder_->products();
+  }
 
  private:
   TextEncoderRunner(std::unique_ptr<EncoderModel> model, Tokenizer tokenizer)
@@ -53,7 +62,7 @@ class TextEncoderRunner final : public ModelRunner {
 
   [[nodiscard]] Result<void> choose_prompt(const std::string& name);
   [[nodiscard]] Result<void> load(const TextEncoderOptions& options, const EncoderTuning& tuning);
-  void describe(const PreparedNetwork& prepared, KernelSet kernels);
+  void describe(const PreparedNetwork& prepared, KernelSet kernels) TIDEGATE_REQUIRES(mutex_);
   void collect(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
 
   std::unique_ptr<const EncoderModel> model_;  // the encoder points into it
@@ -64,8 +73,8 @@ class TextEncoderRunner final : public ModelRunner {
 
   std::unique_ptr<Team> team_;
 
-  Mutex mutex_;                               // held for a whole run; nothing else is taken under it
-  std::unique_ptr<SequenceEncoder> encoder_;  // run under mutex_
+  Mutex mutex_;  // held for a whole run; nothing else is taken under it
+  std::unique_ptr<SequenceEncoder> encoder_ TIDEGATE_GUARDED_BY(mutex_);
   std::vector<Sequence> sequences_ TIDEGATE_GUARDED_BY(mutex_);
 };
 

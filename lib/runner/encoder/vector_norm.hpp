@@ -10,6 +10,10 @@ namespace {
 /// the LayerNorm's gamma and beta or with others.
 enum class Next : std::uint8_t { none, same, own };
 
+inline std::byte* next_row(const NextInput& next, std::size_t row) {
+  return static_cast<std::byte*>(next.target) + row * next.stride * bytes_of(next.number);
+}
+
 /// Sum of `values` in a fixed tree.
 template <std::size_t N>
 inline Reg tree_sum(const Reg* values) {
@@ -56,7 +60,7 @@ inline void norm_held_row(const NormCall& call, std::size_t row) {
     if constexpr (to == Number::u8) {
       range.add(held[i], kLanes);
     } else {
-      store_number<to>(next_row(call.next, row), i * kLanes, held[i], kLanes);
+      store_number<Number::bf16>(next_row(call.next, row), i * kLanes, held[i], kLanes);
     }
   }
   if constexpr (next != Next::none && to == Number::u8) {
@@ -124,7 +128,7 @@ inline void norm_row(const NormCall& call, std::size_t row) {
     if constexpr (to == Number::u8) {
       quantizer.store(next_row(call.next, row) + i, value, lanes);
     } else {
-      store_number<to>(next_row(call.next, row), i, value, lanes);
+      store_number<Number::bf16>(next_row(call.next, row), i, value, lanes);
     }
   }
 }
@@ -149,9 +153,8 @@ inline void norm_to(const NormCall& call) {
 
 template <Number from>
 inline void norm_from(const NormCall& call) {
-  if (call.next.target == nullptr) return norm_rows<from, Number::f32, Next::none>(call);
   switch (call.next.number) {
-    case Number::f32: return norm_to<from, Number::f32>(call);
+    case Number::f32: return norm_rows<from, Number::f32, Next::none>(call);
     case Number::bf16: return norm_to<from, Number::bf16>(call);
     case Number::u8: return norm_to<from, Number::u8>(call);
   }

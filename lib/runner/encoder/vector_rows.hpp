@@ -127,43 +127,27 @@ class Quantizer {
   Reg low_;
 };
 
-inline std::byte* next_row(const NextInput& next, std::size_t row) {
-  return static_cast<std::byte*>(next.target) + row * next.stride * bytes_of(next.number);
-}
-
 void narrow(const NarrowCall& call) {
   for (std::size_t row = 0; row < call.rows; ++row) {
     const float* x = call.x + row * call.x_stride;
-    std::byte* target = next_row(call.next, row);
-    if (call.next.number == Number::u8) {
-      Range range;
-      Range other;
-      std::size_t i = 0;
-      for (; i + 2 * kLanes <= call.width; i += 2 * kLanes) {
-        range.add(V::load(x + i), kLanes);
-        other.add(V::load(x + i + kLanes), kLanes);
-      }
-      for (; i < call.width; i += kLanes) {
-        const std::size_t lanes = lanes_at(i, call.width);
-        range.add(V::load_part(x + i, lanes), lanes);
-      }
-      range.add(other);
-      const Quantizer quantizer(range);
-      call.next.scales[row] = quantizer.scale();
-      for (i = 0; i + kLanes <= call.width; i += kLanes) quantizer.store(target + i, V::load(x + i), kLanes);
-      const std::size_t lanes = call.width - i;
-      if (lanes != 0) quantizer.store(target + i, V::load_part(x + i, lanes), lanes);
-    } else if (call.next.target != nullptr) {
-      for (std::size_t i = 0; i < call.width; i += kLanes) {
-        const std::size_t lanes = lanes_at(i, call.width);
-        const Reg value = V::load_part(x + i, lanes);
-        if (call.next.number == Number::bf16) {
-          store_number<Number::bf16>(target, i, value, lanes);
-        } else {
-          store_number<Number::f32>(target, i, value, lanes);
-        }
-      }
+    std::byte* target = reinterpret_cast<std::byte*>(call.target + row * call.target_stride);
+    Range range;
+    Range other;
+    std::size_t i = 0;
+    for (; i + 2 * kLanes <= call.width; i += 2 * kLanes) {
+      range.add(V::load(x + i), kLanes);
+      other.add(V::load(x + i + kLanes), kLanes);
     }
+    for (; i < call.width; i += kLanes) {
+      const std::size_t lanes = lanes_at(i, call.width);
+      range.add(V::load_part(x + i, lanes), lanes);
+    }
+    range.add(other);
+    const Quantizer quantizer(range);
+    call.scales[row] = quantizer.scale();
+    for (i = 0; i + kLanes <= call.width; i += kLanes) quantizer.store(target + i, V::load(x + i), kLanes);
+    const std::size_t lanes = call.width - i;
+    if (lanes != 0) quantizer.store(target + i, V::load_part(x + i, lanes), lanes);
   }
 }
 

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <optional>
 
 #include "runner/encoder/aligned_buffer.hpp"
 #include "runner/encoder/numbers.hpp"
-#include "runner/encoder/onednn_product.hpp"
 #include "tidegate/error.hpp"
+#include "tidegate/time.hpp"
 
 namespace tidegate {
 
@@ -54,16 +53,21 @@ class RowBuffer {
 /// Where the time of a forward pass goes.
 enum class Phase : std::uint8_t { products, attention, epilogues, other };
 inline constexpr std::size_t kPhases = 4;
-using PhaseTimes = std::array<std::chrono::nanoseconds, kPhases>;
+struct PhaseTimes {
+  const Clock* clock = nullptr;  ///< set by whoever measures
+  std::array<Duration, kPhases> spent{};
+
+  [[nodiscard]] Duration& of(Phase phase) noexcept { return spent[static_cast<std::size_t>(phase)]; }
+};
 
 /// Adds the time of a scope to a phase; reads no clock where nobody asks.
 class PhaseWatch {
  public:
   PhaseWatch(PhaseTimes* times, Phase phase) noexcept : times_(times), phase_(phase) {
-    if (times_ != nullptr) begin_ = std::chrono::steady_clock::now();
+    if (times_ != nullptr) begin_ = times_->clock->now();
   }
   ~PhaseWatch() {
-    if (times_ != nullptr) (*times_)[static_cast<std::size_t>(phase_)] += std::chrono::steady_clock::now() - begin_;
+    if (times_ != nullptr) times_->of(phase_) += times_->clock->now() - begin_;
   }
   PhaseWatch(const PhaseWatch&) = delete;
   PhaseWatch& operator=(const PhaseWatch&) = delete;
@@ -71,29 +75,29 @@ class PhaseWatch {
  private:
   PhaseTimes* times_;
   Phase phase_;
-  std::chrono::steady_clock::time_point begin_;
+  TimePoint begin_;
 };
 
 /// Buffers of one group of sequences, shared by the threads that work on it.
 struct Workspace {
-  std::size_t tokens = 0;        ///< of a group at most; 0 = not made yet
-  AlignedBuffer hidden;          ///< [tokens, hidden]: the residual stream
-  RowBuffer narrow;              ///< [tokens, hidden]: `hidden` as the next product wants it
-  RowBuffer qkv;                 ///< [tokens, 3 hidden]
-  RowBuffer context;             ///< [tokens, hidden]
-  RowBuffer wide;                ///< [kPanelRows, intermediate]
-  AlignedBuffer sums;            ///< [kPanelRows, hidden]: of a product that a LayerNorm follows
-  AlignedBuffer pooled;          ///< [tokens, widest stage]: one row a text
-  AlignedBuffer staged;          ///< as `pooled`: a dense stage's sums
-  std::optional<Error> failure;  ///< what went wrong in a pass; the others' work is void then
+  std::size_t tokens = 0;  ///< of a group at most; 0 = not made yet
+  AlignedBuffer hidden;    ///< [tokens, hidden]: the residual stream
+  RowBuffer narrow;        ///< [tokens, hidden]: `hidden` as the next product wants it
+  RowBuffer qkv;           ///< [tokens, 3 hidden]
+  RowBuffer context;       ///< [tokens, hidden]
+  RowBuffer wide;          ///< [kPanelRows, intermediate]
+  AlignedBuffer sums;      ///< [kPanelRows, hidden]: of a product that a LayerNorm follows
+  AlignedBuffer pooled;    ///< [tokens, widest stage]: one row a text
+  AlignedBuffer staged;    ///< as `pooled`: a dense stage's sums
 };
 
 /// Buffers of one thread.
 struct Scratch {
-  AlignedBuffer sums;       ///< [kPanelRows, widest chunk of columns]
-  AlignedBuffer attention;  ///< scratch of the attention kernel
-  OnednnScratch onednn;
-  PhaseTimes* times = nullptr;  ///< null: not measured
+  AlignedBuffer sums;              ///< [kPanelRows, widest chunk of columns]
+  AlignedBuffer attention;         ///< scratch of the attention kernel
+  AlignedArray<std::byte> onednn;  ///< scratch of oneDNN's products
+  std::optional<Error> failure;    ///< what this thread failed at in a pass; everybody's work is void then
+  PhaseTimes* times = nullptr;     ///< null: not measured
 };
 
 }  // namespace tidegate

@@ -56,7 +56,7 @@ run_tests build
 if [ $sanitizers = yes ]; then
   threaded=(base cache capi capi_internals engine metrics queue router runner)
   export UBSAN_OPTIONS=print_stacktrace=1
-  sanitize asan build-asan "${threaded[@]}" encoder_model request scaling simulator tensor
+  sanitize asan build-asan "${threaded[@]}" encoder_kernels encoder_model packing request scaling simulator tensor
   export TSAN_OPTIONS=second_deadlock_stack=1
   sanitize tsan build-tsan "${threaded[@]}"
 fi

@@ -26,7 +26,8 @@ struct NumberText {
 };
 
 bool is_retryable(ErrorCode code) noexcept {
-  return code == ErrorCode::queue_full || code == ErrorCode::overloaded || code == ErrorCode::unavailable ||
+  return code == ErrorCode::preempted || code == ErrorCode::quota_exceeded || code == ErrorCode::stuck ||
+         code == ErrorCode::queue_full || code == ErrorCode::overloaded || code == ErrorCode::unavailable ||
          code == ErrorCode::busy;
 }
 

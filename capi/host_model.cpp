@@ -122,7 +122,7 @@ tidegate_status tidegate_batch_fail(tidegate_batch* batch, uint32_t item, tidega
     if (found == nullptr) return missing(batch);
     const auto text = text_argument(message, length, "message");
     if (!text) return text.error();
-    const bool known = status < 0 && status >= TIDEGATE_E_TOO_LARGE;
+    const bool known = status < 0 && status >= TIDEGATE_E_STUCK;
     if (status >= 0) return TIDEGATE_E_INVALID;
     found->output = Error(known ? static_cast<ErrorCode>(status) : ErrorCode::host_failed, std::string(*text));
     batch->answered[item] = true;

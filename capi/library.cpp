@@ -38,7 +38,9 @@ static_assert(same(ErrorCode::shutting_down, TIDEGATE_E_SHUTTING_DOWN) && same(E
               same(ErrorCode::version_mismatch, TIDEGATE_E_VERSION) && same(ErrorCode::forked, TIDEGATE_E_FORKED) &&
               same(ErrorCode::backend_failed, TIDEGATE_E_BACKEND) &&
               same(ErrorCode::corrupt_data, TIDEGATE_E_CORRUPT) && same(ErrorCode::abandoned, TIDEGATE_E_ABANDONED) &&
-              same(ErrorCode::host_failed, TIDEGATE_E_HOST) && same(ErrorCode::too_large, TIDEGATE_E_TOO_LARGE));
+              same(ErrorCode::host_failed, TIDEGATE_E_HOST) && same(ErrorCode::too_large, TIDEGATE_E_TOO_LARGE) &&
+              same(ErrorCode::preempted, TIDEGATE_E_PREEMPTED) && same(ErrorCode::quota_exceeded, TIDEGATE_E_QUOTA) &&
+              same(ErrorCode::stuck, TIDEGATE_E_STUCK));
 
 constexpr std::array<std::string_view, 6> kFeatures{
     "runner.synthetic",

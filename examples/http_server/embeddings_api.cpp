@@ -102,21 +102,6 @@ std::string render_error(const Error& error) {
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-unsigned http_status(ErrorCode code) noexcept {
-  switch (code) {
-    case ErrorCode::invalid_argument: return 400;
-    case ErrorCode::not_found: return 404;
-    case ErrorCode::too_large: return 413;
-    case ErrorCode::queue_full:
-    case ErrorCode::overloaded: return 429;
-    case ErrorCode::cancelled: return 499;
-    case ErrorCode::unavailable:
-    case ErrorCode::shutting_down: return 503;
-    case ErrorCode::deadline_exceeded: return 504;
-    default: return 500;
-  }
-}
-
 std::int64_t retry_after_seconds(const Error& error) noexcept {
   const auto whole = std::chrono::ceil<std::chrono::seconds>(error.retry_after()).count();
   return std::max<std::int64_t>(1, whole);

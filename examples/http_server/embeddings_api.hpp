@@ -30,7 +30,6 @@ inline constexpr std::size_t kMostInputs = 2048;
 [[nodiscard]] std::string render_error(const Error& error);
 
 /// HTTP status of a failure.
-[[nodiscard]] unsigned http_status(ErrorCode code) noexcept;
 
 /// Whole seconds for the Retry-After header, at least 1.
 [[nodiscard]] std::int64_t retry_after_seconds(const Error& error) noexcept;

@@ -18,6 +18,7 @@ namespace {
 struct Arguments : ModelArguments {
   std::string input;
   std::size_t texts = 1000;
+  std::size_t explain = 0;  ///< decisions of the queue to print
   bool json = false;
 };
 
@@ -112,6 +113,17 @@ Result<nlohmann::json> climb(Engine& engine, const Arguments& arguments, const s
   return results;
 }
 
+/// The last decisions of the queue, one a line.
+Result<std::vector<std::string>> explain(const Engine& engine, std::size_t most) {
+  const auto decisions = engine.explain("model");
+  if (!decisions) return decisions.error();
+  std::vector<std::string> lines;
+  for (std::size_t i = decisions->size() - std::min(most, decisions->size()); i < decisions->size(); ++i) {
+    lines.push_back(to_text((*decisions)[i]));
+  }
+  return lines;
+}
+
 Result<int> bench(const Arguments& arguments) {
   const auto chosen = choose_texts(arguments);
   if (!chosen) return chosen.error();
@@ -139,7 +151,10 @@ Result<int> bench(const Arguments& arguments) {
   const double tokens_a_text = static_cast<double>(profile->tokens) / static_cast<double>(texts.size());
   auto steps = climb(*engine, arguments, texts, tokens_a_text);
   if (!steps) return std::move(steps).error();
+  const auto decisions = explain(*engine, arguments.explain);
+  if (!decisions) return decisions.error();
   if (!arguments.json) {
+    for (const std::string& line : *decisions) fmt::print("{}\n", line);
     print_profile(*profile);
     return 0;
   }
@@ -151,6 +166,7 @@ Result<int> bench(const Arguments& arguments) {
               {"notes", info->notes},
               {"max_batch_size", arguments.max_batch_size},
               {"steps", *steps},
+              {"decisions", *decisions},
               {"profile", profile_json(*profile)}});
   return 0;
 }
@@ -164,6 +180,9 @@ Action add_bench(CLI::App& app) {
   command->add_option("--input", arguments->input, "Text file, or - for standard input; default: generated sentences");
   command->add_option("--texts", arguments->texts, "Most texts to use")
       ->check(CLI::Range(1, 10'000'000))
+      ->capture_default_str();
+  command->add_option("--explain", arguments->explain, "Print why the last so many batches are as they are")
+      ->check(CLI::Range(0, 256))
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "Print one JSON object");
   return [arguments] { return bench(*arguments); };

@@ -47,6 +47,11 @@ struct DrainReport {
   std::uint32_t stuck_batches = 0;  ///< still inside a runner when it ended
 };
 
+/// Says that a request is on its way, for as long as it lives; move-only in effect (copies
+/// count as one). A forgotten one delays batches by max_queue_delay at most, and keeps
+/// the model.
+using Announcement = std::shared_ptr<void>;
+
 /// Thread-safe. Every accepted request completes exactly once: with its answer,
 /// or with deadline_exceeded, cancelled, backend_failed, shutting_down, ... A
 /// refused one changes nothing. Destruction drains with `drain_timeout` and is
@@ -86,6 +91,12 @@ class Engine {
   /// never blocks, counts as a look-up.
   [[nodiscard]] std::optional<Response> try_cached(const Request& request);
 
+  /// To be called when a request for `model` begins to arrive, and held until `infer` has
+  /// returned: where the model's batching lingers for announced requests
+  /// (Linger::announced), a free replica waits for it. Null where it does not. `infer`
+  /// announces itself while it looks up and prepares. Errors: not_found, out_of_memory.
+  [[nodiscard]] Result<Announcement> announce(std::string_view model = {});
+
   /// The request completes with `cancelled` unless it has completed already
   /// (false). Other requests joined to the same computation are not disturbed.
   bool cancel(RequestId id);
@@ -101,6 +112,12 @@ class Engine {
   [[nodiscard]] std::vector<CacheTierStats> cache_stats() const;
   /// Facts of a model; empty name = the only one. Errors: not_found.
   [[nodiscard]] Result<ModelInfo> model_info(std::string_view name = {}) const;
+  /// The last 256 batches of a model and why each is as it is, oldest first (to_text
+  /// prints one); empty name = the only model. Errors: not_found, out_of_memory.
+  [[nodiscard]] Result<std::vector<BatchDecision>> explain(std::string_view name = {}) const;
+  /// What the queue has learned about a model's speed; empty name = the only one.
+  /// Errors: not_found.
+  [[nodiscard]] Result<LatencyProfile> latency_profile(std::string_view name = {}) const;
 
  private:
   struct Impl;

@@ -34,6 +34,9 @@ enum class ErrorCode : std::int32_t {
   abandoned = -20,         ///< a promise was dropped unanswered
   host_failed = -21,       ///< a function supplied by the host failed or threw
   too_large = -22,         ///< one item exceeds a per-batch or per-item limit
+  preempted = -23,         ///< gave way to a request of a higher class in a full queue
+  quota_exceeded = -24,    ///< the tenant has used up its share or rate; see retry_after
+  stuck = -25,             ///< the model has not come back; the replica is out of use
 };
 
 /// Identifier text of a code, e.g. "queue_full". Static storage.
@@ -110,8 +113,58 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
     case ErrorCode::abandoned: return "abandoned";
     case ErrorCode::host_failed: return "host_failed";
     case ErrorCode::too_large: return "too_large";
+    case ErrorCode::preempted: return "preempted";
+    case ErrorCode::quota_exceeded: return "quota_exceeded";
+    case ErrorCode::stuck: return "stuck";
   }
   return "unknown";
+}
+
+/// The HTTP status that says the same to a client.
+[[nodiscard]] constexpr unsigned http_status(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::invalid_argument: return 400;
+    case ErrorCode::not_found: return 404;
+    case ErrorCode::already_exists: return 409;
+    case ErrorCode::too_large: return 413;
+    case ErrorCode::queue_full:
+    case ErrorCode::overloaded:
+    case ErrorCode::preempted:
+    case ErrorCode::quota_exceeded: return 429;
+    case ErrorCode::cancelled: return 499;
+    case ErrorCode::unsupported: return 501;
+    case ErrorCode::unavailable:
+    case ErrorCode::stuck:
+    case ErrorCode::shutting_down: return 503;
+    case ErrorCode::deadline_exceeded: return 504;
+    default: return 500;
+  }
+}
+
+/// The number of the gRPC status that says the same.
+[[nodiscard]] constexpr int grpc_status(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::cancelled: return 1;
+    case ErrorCode::invalid_argument:
+    case ErrorCode::too_large: return 3;
+    case ErrorCode::deadline_exceeded: return 4;
+    case ErrorCode::not_found: return 5;
+    case ErrorCode::already_exists: return 6;
+    case ErrorCode::queue_full:
+    case ErrorCode::overloaded:
+    case ErrorCode::quota_exceeded:
+    case ErrorCode::out_of_memory: return 8;
+    case ErrorCode::version_mismatch: return 9;
+    case ErrorCode::abandoned:
+    case ErrorCode::preempted: return 10;
+    case ErrorCode::unsupported: return 12;
+    case ErrorCode::unavailable:
+    case ErrorCode::stuck:
+    case ErrorCode::busy:
+    case ErrorCode::shutting_down: return 14;
+    case ErrorCode::corrupt_data: return 15;
+    default: return 13;
+  }
 }
 
 }  // namespace tidegate

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -25,11 +26,31 @@ enum class CacheMode : std::uint8_t {
   bypass,   ///< neither look up nor store; never joined to another request
 };
 
+/// What goes first while replicas are scarce. Every class keeps a share of the work
+/// (BatchingOptions), so none waits for ever.
+enum class Priority : std::uint8_t {
+  critical,     ///< before everything else
+  interactive,  ///< somebody waits
+  batch,        ///< work that can wait
+};
+
+[[nodiscard]] constexpr std::string_view to_string(Priority priority) noexcept {
+  switch (priority) {
+    case Priority::critical: return "critical";
+    case Priority::interactive: return "interactive";
+    case Priority::batch: return "batch";
+  }
+  return "unknown";
+}
+
 struct RequestOptions {
   /// No answer is of use after this moment; the request then completes with
   /// deadline_exceeded, whatever state it is in.
   Deadline deadline = kNoDeadline;
   CacheMode cache = CacheMode::use;
+  Priority priority = Priority::interactive;
+  /// Whose request it is: tenants of one class share the replicas by tokens. Empty = nobody's.
+  std::string tenant{};
 };
 
 struct Request {
@@ -51,6 +72,7 @@ enum class AnswerSource : std::uint8_t {
 /// Where the time went; each is zero where the step did not happen.
 struct Timing {
   Duration queue{0};             ///< accepted to batch formed
+  Duration dispatch{0};          ///< batch formed to its start on a worker
   Duration run{0};               ///< inside the model
   Duration total{0};             ///< accepted to completed
   std::uint32_t batch_size = 0;  ///< items in the batch that computed it

@@ -31,14 +31,21 @@ struct BatchItem {
   Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the runner gave no answer for this item");
 };
 
+/// How a runner lays out items of different lengths.
+enum class BatchLayout : std::uint8_t {
+  packed,  ///< one behind the other: a batch costs the sum of its tokens
+  padded,  ///< every row as long as the longest: items of like length should meet
+};
+
 /// Facts of a loaded model, constant over its life.
 struct ModelInfo {
   std::string kind;  ///< "encoder", "torchscript", "callback", "synthetic"
   /// Digest of everything that decides the answers: weights, tokenizer, pooling,
   /// precision, limits, kernel set. Equal fingerprints give equal bits.
   Digest fingerprint{};
-  bool deterministic = true;       ///< false: answers are never cached or joined
-  std::uint64_t max_tokens = 0;    ///< longest item after truncation; 0 = no limit
+  bool deterministic = true;     ///< false: answers are never cached or joined
+  std::uint64_t max_tokens = 0;  ///< longest item after truncation; 0 = no limit
+  BatchLayout layout = BatchLayout::packed;
   std::vector<std::string> notes;  ///< for `doctor`: kernel set, why a faster one was refused
 };
 
@@ -69,6 +76,7 @@ struct CallbackOptions {
   std::function<void(std::span<BatchItem>)> run;
   /// Size of an input; empty = one row, one token, the input's bytes.
   std::function<ItemSize(const Input&)> size;
+  BatchLayout layout = BatchLayout::packed;  ///< how `run` lays out items of different lengths
 };
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_callback_runner(CallbackOptions options);
 

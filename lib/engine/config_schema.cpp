@@ -96,6 +96,31 @@ void set_precision(ModelConfig& model, const Value& value) {
   if (const auto known = precision_of(*std::get_if<std::string>(&value))) model.precision = *known;
 }
 
+/// Names of an enumeration's values, in their order.
+template <class Enum>
+constexpr std::array<std::string_view, 0> kNamesOf{};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<Linger>{"anyone", "announced"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
+
+template <auto... Path>
+constexpr auto choice(const Row& row, std::string_view values) {
+  using Target = typename Start<Path...>::Target;
+  using Enum = std::remove_cvref_t<decltype(at<Path...>(std::declval<Target&>()))>;
+  return field<Target>(
+      row, ValueType::string, {0, 16}, values,
+      [](const Target& target) -> Value {
+        return std::string(kNamesOf<Enum>[static_cast<std::size_t>(at<Path...>(target))]);
+      },
+      [](Target& target, const Value& value) {
+        auto& member = at<Path...>(target);
+        const auto* const found =
+            std::find(kNamesOf<Enum>.begin(), kNamesOf<Enum>.end(), *std::get_if<std::string>(&value));
+        member = static_cast<Enum>(found - kNamesOf<Enum>.begin());
+      });
+}
+
 constexpr std::string_view kPrecisions = "f32|bf16|int8|auto";
 /// Empty = the best the machine has.
 constexpr std::string_view kInstructionSets = "|plain|avx2|avx512|avx512_vnni|avx512_bf16";
@@ -110,6 +135,7 @@ constexpr auto kEngine = &EngineConfig::engine;
 constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
+constexpr auto kLimits = &AdmissionOptions::tenant_limits;
 constexpr auto kCost = &ModelConfig::synthetic;
 
 constexpr std::array kEngineFields{
@@ -166,12 +192,40 @@ constexpr std::array kModelFields{
         limits::kBatchTokens),
     duration<kOptions, kBatching, &BatchingOptions::max_queue_delay>(
         {"batching.max_queue_delay_us", "", "how long a free replica may wait for company"}, limits::kQueueDelay),
+    choice<kOptions, kBatching, &BatchingOptions::linger>(
+        {"batching.linger", "", "whether that wait is for anyone or only for announced requests"}, "anyone|announced"),
+    integer<kOptions, kBatching, &BatchingOptions::max_batch_bytes>(
+        {"batching.max_batch_bytes", "bytes", "most input bytes of a batch; a larger item is refused"},
+        limits::kBatchBytes),
+    choice<kOptions, kBatching, &BatchingOptions::prediction>(
+        {"batching.prediction", "", "whether batches and deadlines are decided by learned times"}, "learned|off"),
+    integer<kOptions, kBatching, &BatchingOptions::interactive_floor>(
+        {"batching.interactive_floor", "percent", "least share of the tokens for interactive requests that wait"},
+        limits::kInteractiveFloor),
+    integer<kOptions, kBatching, &BatchingOptions::batch_floor>(
+        {"batching.batch_floor", "percent", "least share of the tokens for batch requests that wait"},
+        limits::kBatchFloor),
+    duration<kOptions, kBatching, &BatchingOptions::max_class_wait>(
+        {"batching.max_class_wait_us", "", "a class passed over so long goes next; 0 = twenty mean batches"},
+        limits::kClassWait),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_items>(
         {"admission.max_queued_items", "items", "most requests waiting"}, limits::kQueuedItems),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_tokens>(
         {"admission.max_queued_tokens", "tokens", "most tokens waiting"}, limits::kQueuedTokens),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_bytes>(
         {"admission.max_queued_bytes", "bytes", "most input bytes waiting"}, limits::kQueuedBytes),
+    integer<kOptions, kAdmission, &AdmissionOptions::max_tenant_share>(
+        {"admission.max_tenant_share", "percent", "most of the waiting requests one tenant has while others wait"},
+        limits::kTenantShare),
+    duration<kOptions, kAdmission, &AdmissionOptions::max_standing_delay>(
+        {"admission.max_standing_delay_us", "", "wait from which on a queue that stands sheds; 0 = never"},
+        limits::kStandingDelay),
+    integer<kOptions, kAdmission, kLimits, &TenantLimits::requests_per_minute>(
+        {"admission.requests_per_minute", "requests", "rate of one tenant; 0 = no limit"}, limits::kRate),
+    integer<kOptions, kAdmission, kLimits, &TenantLimits::requests_per_day>(
+        {"admission.requests_per_day", "requests", "rate of one tenant; 0 = no limit"}, limits::kRate),
+    integer<kOptions, kAdmission, kLimits, &TenantLimits::tokens_per_minute>(
+        {"admission.tokens_per_minute", "tokens", "rate of one tenant; 0 = no limit"}, limits::kRate),
     duration<kCost, &SyntheticOptions::base>({"synthetic.base_us", "", "time a batch takes", kSynthetic},
                                              kSyntheticCost),
     duration<kCost, &SyntheticOptions::per_item>({"synthetic.per_item_us", "", "time each item adds", kSynthetic},

@@ -192,6 +192,13 @@ std::optional<Response> Engine::try_cached(const Request& request) {
   }
 }
 
+Result<Announcement> Engine::announce(std::string_view model) {
+  return contained([&]() -> Result<Announcement> {
+    TIDEGATE_TRY(const Impl::Found found, impl_->find(model));
+    return found.pipeline->announce();
+  });
+}
+
 bool Engine::cancel(RequestId id) {
   const auto value = static_cast<std::uint64_t>(id);
   const std::uint64_t index = value >> WaiterTable::kHandleBits;
@@ -208,6 +215,18 @@ MetricsSnapshot Engine::metrics() const {
 }
 
 std::vector<CacheTierStats> Engine::cache_stats() const { return impl_->services->cache->stats(); }
+
+Result<std::vector<BatchDecision>> Engine::explain(std::string_view name) const {
+  return contained([&]() -> Result<std::vector<BatchDecision>> {
+    TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
+    return model.pipeline->decisions();
+  });
+}
+
+Result<LatencyProfile> Engine::latency_profile(std::string_view name) const {
+  TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
+  return model.pipeline->latency_profile();
+}
 
 Result<ModelInfo> Engine::model_info(std::string_view name) const {
   TIDEGATE_TRY(const Impl::Found model, impl_->find(name));

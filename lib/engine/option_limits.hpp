@@ -37,8 +37,18 @@ inline constexpr Range kConcurrency{1, 1024};
 inline constexpr Range kBatchSize{1, 1 << 20};
 inline constexpr Range kBatchTokens{1, kMostTokens};
 inline constexpr TimeRange<Micro> kQueueDelay{Micro(0), std::chrono::minutes(1)};
+inline constexpr Range kBatchBytes{1, kMostBytes};
+// Together at most 100.
+inline constexpr Range kInteractiveFloor{0, 60};
+inline constexpr Range kBatchFloor{0, 40};
+inline constexpr TimeRange<Micro> kClassWait{Micro(0), std::chrono::hours(1)};
 inline constexpr Range kQueuedItems{1, 1 << 22};
 inline constexpr Range kQueuedTokens{1, kMostTokens};
 inline constexpr Range kQueuedBytes{1, kMostBytes};
+
+inline constexpr Range kTenantShare{1, 100};
+inline constexpr TimeRange<Micro> kStandingDelay{Micro(0), std::chrono::minutes(1)};
+/// Of requests or tokens in a period; 0 = no limit.
+inline constexpr Range kRate{0, kMostTokens};
 
 }  // namespace tidegate::limits

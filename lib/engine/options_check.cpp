@@ -4,6 +4,9 @@
 
 #include <bit>
 #include <cmath>
+#include <set>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/try.hpp"
@@ -25,6 +28,32 @@ Result<void> in_range(const char* option, Duration value, limits::TimeRange<Unit
   const auto ns = [](Duration time) { return time.count(); };
   return Error(ErrorCode::invalid_argument, fmt::format("{} is {} ns; it must be {} to {} ns", option, value.count(),
                                                         ns(range.minimum), ns(range.maximum)));
+}
+
+Result<void> check_limits(const char* prefix, const TenantLimits& tenant) {
+  const std::string of = prefix;
+  TIDEGATE_CHECK(in_range((of + "requests_per_minute").c_str(), tenant.requests_per_minute, limits::kRate));
+  TIDEGATE_CHECK(in_range((of + "requests_per_day").c_str(), tenant.requests_per_day, limits::kRate));
+  return in_range((of + "tokens_per_minute").c_str(), tenant.tokens_per_minute, limits::kRate);
+}
+
+Result<void> check_tenants(const AdmissionOptions& admission) {
+  TIDEGATE_CHECK(check_limits("admission.", admission.tenant_limits));
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < admission.tenants.size(); ++i) {
+    const TenantOptions& tenant = admission.tenants[i];
+    const std::string at = fmt::format("admission.tenants[{}].", i);
+    if (tenant.name.empty()) return Error(ErrorCode::invalid_argument, at + "name is empty; name the tenant");
+    if (!names.insert(tenant.name).second) {
+      return Error(ErrorCode::invalid_argument, fmt::format("{}name '{}' is listed twice", at, tenant.name));
+    }
+    if (!std::isfinite(tenant.weight) || tenant.weight <= 0) {
+      return Error(ErrorCode::invalid_argument,
+                   fmt::format("{}weight is {}; it must be above zero and finite", at, tenant.weight));
+    }
+    TIDEGATE_CHECK(check_limits(at.c_str(), tenant.limits));
+  }
+  return {};
 }
 
 }  // namespace
@@ -52,10 +81,17 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("batching.max_batch_size", batching.max_batch_size, limits::kBatchSize));
   TIDEGATE_CHECK(in_range("batching.max_batch_tokens", batching.max_batch_tokens, limits::kBatchTokens));
   TIDEGATE_CHECK(in_range("batching.max_queue_delay", batching.max_queue_delay, limits::kQueueDelay));
+  TIDEGATE_CHECK(in_range("batching.max_batch_bytes", batching.max_batch_bytes, limits::kBatchBytes));
+  TIDEGATE_CHECK(in_range("batching.interactive_floor", batching.interactive_floor, limits::kInteractiveFloor));
+  TIDEGATE_CHECK(in_range("batching.batch_floor", batching.batch_floor, limits::kBatchFloor));
+  TIDEGATE_CHECK(in_range("batching.max_class_wait", batching.max_class_wait, limits::kClassWait));
   const AdmissionOptions& admission = options.admission;
   TIDEGATE_CHECK(in_range("admission.max_queued_items", admission.max_queued_items, limits::kQueuedItems));
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));
-  return in_range("admission.max_queued_bytes", admission.max_queued_bytes, limits::kQueuedBytes);
+  TIDEGATE_CHECK(in_range("admission.max_queued_bytes", admission.max_queued_bytes, limits::kQueuedBytes));
+  TIDEGATE_CHECK(in_range("admission.max_tenant_share", admission.max_tenant_share, limits::kTenantShare));
+  TIDEGATE_CHECK(in_range("admission.max_standing_delay", admission.max_standing_delay, limits::kStandingDelay));
+  return check_tenants(admission);
 }
 
 Result<void> check_options(const ReplicaOptions& options) {

@@ -70,7 +70,7 @@ Result<std::uint64_t> Pipeline::carry_on(Passage passage) {
   }
   if (join(passage)) return handle;
   if (auto ready = prepare(passage); !ready) return refuse(handle, std::move(ready).error());
-  if (passage.key && passage.mode == CacheMode::use && services_->cache->has_further_tiers()) {
+  if (passage.key && passage.options.cache == CacheMode::use && services_->cache->has_further_tiers()) {
     look_up_further(std::move(passage));
   } else if (auto queued = enqueue(std::move(passage)); !queued) {
     return refuse(handle, std::move(queued).error());
@@ -80,32 +80,33 @@ Result<std::uint64_t> Pipeline::carry_on(Passage passage) {
 
 /// Takes the request in, unless the gate is closed.
 Result<Pipeline::Passage> Pipeline::admit(Request&& request, Engine::Callback&& on_done) {
-  Passage passage{std::move(request.input), {}, {}, request.options.cache, 0};
+  Passage passage{std::move(request.input), {}, {}, std::move(request.options), 0};
   const ModelInfo& model = info();
-  if (model.deterministic && request.options.cache != CacheMode::bypass) {
+  if (model.deterministic && passage.options.cache != CacheMode::bypass) {
     passage.key = make_request_key(model.fingerprint, passage.input);
   }
+  passage.announcement = announce();
   MutexLock lock(mutex_);
   if (closed_ || waiters_.full()) {
     metrics_.refused(closed_ ? ErrorCode::shutting_down : ErrorCode::queue_full);
     if (closed_) return Error(ErrorCode::shutting_down, "the engine is draining");
     return Error(ErrorCode::queue_full, "too many requests are in flight");
   }
-  PendingRequest& waiter = waiters_.add(services_->clock->now(), request.options.deadline, std::move(on_done));
+  PendingRequest& waiter = waiters_.add(services_->clock->now(), passage.options.deadline, std::move(on_done));
   passage.handle = WaiterTable::handle(waiter);
   return passage;
 }
 
 /// Memory answers on the caller's thread.
 std::optional<CacheHit> Pipeline::look_up(const Passage& passage) {
-  if (!passage.key || passage.mode != CacheMode::use) return std::nullopt;
+  if (!passage.key || passage.options.cache != CacheMode::use) return std::nullopt;
   return services_->cache->get_in_memory(*passage.key);
 }
 
 /// An equal request in flight answers this one too. A refresh wants a new
 /// computation, so it joins none.
 bool Pipeline::join(const Passage& passage) {
-  if (!passage.key || passage.mode != CacheMode::use) return false;
+  if (!passage.key || passage.options.cache != CacheMode::use) return false;
   Effects effects;
   bool joined = false;
   {
@@ -113,7 +114,7 @@ bool Pipeline::join(const Passage& passage) {
     PendingRequest* waiter = waiters_.find(passage.handle);
     if (waiter == nullptr) return true;  // the drain has ended it
     const TimePoint now = services_->clock->now();
-    if (const auto id = core_.join(now, *passage.key, waiter->deadline, waiter)) {
+    if (const auto id = core_.join(now, *passage.key, waiter->deadline, passage.options.priority, waiter)) {
       waiter->core_id = *id;
       waiter->stage = PendingRequest::Stage::scheduled;
       joined = true;
@@ -174,9 +175,10 @@ Result<void> Pipeline::enqueue(Passage passage) {
     work->key = passage.key;
     const TimePoint now = services_->clock->now();
     // A refresh wants a new computation, which later requests may join.
-    const auto joining = passage.mode == CacheMode::refresh ? Submission::Joining::never : Submission::Joining::allowed;
-    const auto accepted =
-        core_.submit(now, {waiter, work.get(), work->input.size, waiter->deadline, passage.key, joining});
+    const auto joining =
+        passage.options.cache == CacheMode::refresh ? Submission::Joining::never : Submission::Joining::allowed;
+    const auto accepted = core_.submit(now, {waiter, work.get(), work->input.size, waiter->deadline, passage.key,
+                                             joining, passage.options.priority, passage.options.tenant});
     if (!accepted) return accepted.error();
     if (!accepted->joined) work->held_by_scheduler = work;
     waiter->core_id = accepted->id;
@@ -240,6 +242,7 @@ void Pipeline::compute(const RunBatch& batch, ReplicaId replica) noexcept {
   for (std::size_t i = 0; i < items.size(); ++i) {
     Work& work = *static_cast<Work*>(batch.works[i]);
     work.output = std::move(items[i].output);
+    work.dispatch = start - work.formed;
     work.run = elapsed;
     work.batch_size = static_cast<std::uint32_t>(items.size());
     work.replica = static_cast<std::int32_t>(replica);

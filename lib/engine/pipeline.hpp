@@ -26,6 +26,7 @@ struct Work : std::enable_shared_from_this<Work> {
   std::optional<CacheKey> key;
   Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the batch has not run");
   TimePoint formed{};
+  Duration dispatch{0};  ///< formed to started
   Duration run{0};
   std::uint32_t batch_size = 0;
   std::int32_t replica = -1;
@@ -53,12 +54,18 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] std::optional<Response> try_cached(const Input& input);
   bool cancel(std::uint64_t handle) noexcept;
 
+  /// While the result lives, a free slot may wait for a request (Linger::announced); null
+  /// where nothing waits for announced ones.
+  [[nodiscard]] std::shared_ptr<void> announce();
+
   // Drain, in the order the engine calls it (engine/drain.cpp).
   void close() noexcept;                      ///< refuses new requests, dispatches what waits
   std::uint64_t fail_remaining() noexcept;    ///< completes every waiter with shutting_down; how many
   void on_idle(UniqueFunction<void()> note);  ///< once: when no waiter and no batch is left
   void await_performed();                     ///< until every completion decided so far is posted
   [[nodiscard]] SchedulerStats stats() const;
+  [[nodiscard]] LatencyProfile latency_profile() const;
+  [[nodiscard]] std::vector<BatchDecision> decisions() const;
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const ModelInfo& info() const noexcept { return runners_.begin()->second->info(); }
@@ -70,8 +77,9 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     Input input;             ///< until prepared
     PreparedInput prepared;  ///< from then on
     std::optional<CacheKey> key;
-    CacheMode mode = CacheMode::use;
+    RequestOptions options{};
     std::uint64_t handle = 0;
+    std::shared_ptr<void> announcement{};  ///< set while the scheduler lingers for announced requests
   };
   /// What one event of the scheduler asks to be done outside the lock.
   struct Effects {
@@ -121,8 +129,10 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// scheduler has it or it has ended already.
   [[nodiscard]] Result<std::uint64_t> refuse(std::uint64_t handle, Error error) noexcept;
   void alarm_rang() noexcept;
+  void change_announced(void (SchedulerCore::*event)(TimePoint)) noexcept;
 
   const std::string name_;
+  const bool lingers_for_announced_;
   const std::shared_ptr<Services> services_;
   ModelMetrics metrics_;
   Router router_;

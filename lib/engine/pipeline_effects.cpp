@@ -12,9 +12,11 @@ namespace tidegate {
 Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
                    std::shared_ptr<Services> services)
     : name_(std::move(name)),
+      lingers_for_announced_(options.batching.linger == Linger::announced &&
+                             options.batching.max_queue_delay > Duration::zero()),
       services_(std::move(services)),
       metrics_(services_->metrics, name_),
-      core_(options.batching, options.admission, 0) {
+      core_(options.batching, options.admission, 0, replicas.front().runner->info().layout) {
   for (Replica& replica : replicas) runners_.emplace(router_.add(replica.options), std::move(replica.runner));
 }
 
@@ -83,6 +85,24 @@ void Pipeline::alarm_rang() noexcept {
     const TimePoint now = services_->clock->now();
     if (alarm_at_ <= now) alarm_at_ = kNoDeadline;
     core_.advance(now);
+    static_cast<void>(arm_alarm(now));  // refused: the next event tries again
+    effects = take_effects();
+  }
+  perform(std::move(effects));
+}
+
+std::shared_ptr<void> Pipeline::announce() {
+  if (!lingers_for_announced_) return nullptr;
+  change_announced(&SchedulerCore::announce_arrival);
+  return {this, [self = shared_from_this()](Pipeline*) { self->change_announced(&SchedulerCore::end_announcement); }};
+}
+
+void Pipeline::change_announced(void (SchedulerCore::*event)(TimePoint)) noexcept {
+  Effects effects;
+  {
+    MutexLock lock(mutex_);
+    const TimePoint now = services_->clock->now();
+    (core_.*event)(now);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
   }
@@ -164,6 +184,12 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
   switch (ended.outcome) {
     case Outcome::deadline_exceeded:
       return Error(ErrorCode::deadline_exceeded, "the deadline passed before the request was answered");
+    case Outcome::would_miss:
+      return Error(ErrorCode::deadline_exceeded, "the deadline would have passed before the model could answer");
+    case Outcome::shed:
+      return Error(ErrorCode::overloaded, "the request has waited too long in a queue that does not empty");
+    case Outcome::preempted:
+      return Error(ErrorCode::preempted, "the queue is full, and the request gave way to one of a higher class");
     case Outcome::cancelled: return Error(ErrorCode::cancelled, "the request was cancelled");
     case Outcome::shutting_down:
       return Error(ErrorCode::shutting_down, "the engine shut down before the request was answered");
@@ -174,6 +200,7 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
     if (!work.output) return work.output.error();
     Response response{*work.output, ended.joined ? AnswerSource::joined : AnswerSource::model, {}};
     response.timing.queue = std::max(Duration::zero(), Duration(work.formed - ended.accepted));
+    response.timing.dispatch = work.dispatch;
     response.timing.run = work.run;
     response.timing.total = ended.ended_at - ended.accepted;
     response.timing.batch_size = work.batch_size;
@@ -284,6 +311,16 @@ void Pipeline::on_idle(UniqueFunction<void()> note) {
     }
   }
   note();
+}
+
+LatencyProfile Pipeline::latency_profile() const {
+  MutexLock lock(mutex_);
+  return core_.profile();
+}
+
+std::vector<BatchDecision> Pipeline::decisions() const {
+  MutexLock lock(mutex_);
+  return core_.decisions();
 }
 
 SchedulerStats Pipeline::stats() const {

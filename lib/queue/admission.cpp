@@ -27,7 +27,7 @@ Error too_large(const char (&message)[N], std::uint64_t observed, std::uint64_t 
 
 }  // namespace
 
-Result<void> Admission::check(const ItemSize& size, const FlightQueue& queue, std::uint32_t slots) const noexcept {
+Result<void> Admission::check_item(const ItemSize& size) const noexcept {
   if (size.rows > batching_.max_batch_size) {
     return too_large("the request has more rows than max_batch_size", size.rows, batching_.max_batch_size);
   }
@@ -40,6 +40,13 @@ Result<void> Admission::check(const ItemSize& size, const FlightQueue& queue, st
   if (size.bytes > caps_.max_queued_bytes) {
     return too_large("the request has more bytes than max_queued_bytes", size.bytes, caps_.max_queued_bytes);
   }
+  if (size.bytes > batching_.max_batch_bytes) {
+    return too_large("the request has more bytes than max_batch_bytes", size.bytes, batching_.max_batch_bytes);
+  }
+  return {};
+}
+
+Result<void> Admission::check_room(const ItemSize& size, const FlightQueue& queue, std::uint32_t slots) const noexcept {
   const auto full = [&](auto& message, std::uint64_t observed, std::uint64_t limit) -> Error {
     return Error(ErrorCode::queue_full, message)
         .with_numbers(clamped(observed), clamped(limit))
@@ -60,6 +67,30 @@ Result<void> Admission::check(const ItemSize& size, const FlightQueue& queue, st
   return {};
 }
 
+Result<void> Admission::check_share(const Tenant& tenant, const FlightQueue& queue,
+                                    std::uint32_t slots) const noexcept {
+  const std::uint64_t share = std::uint64_t{caps_.max_queued_items} * caps_.max_tenant_share / 100;
+  const bool alone = tenant.queued == queue.items();
+  if (alone || tenant.queued < std::max<std::uint64_t>(1, share)) return {};
+  return Error(ErrorCode::quota_exceeded, "the tenant holds its max_tenant_share of the queue, and others wait")
+      .with_numbers(tenant.queued, clamped(share))
+      .with_retry_after(retry_after(queue, slots));
+}
+
+bool Admission::can_displace(const ItemSize& size, Priority priority, const FlightQueue& queue) const noexcept {
+  std::uint64_t items = 0;
+  std::uint64_t tokens = 0;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i <= index_of(priority); ++i) {
+    const ClassQueue& stays = queue.of(static_cast<Priority>(i));
+    items += stays.items;
+    tokens += stays.total.tokens;
+    bytes += stays.total.bytes;
+  }
+  return items < caps_.max_queued_items && size.tokens <= caps_.max_queued_tokens - tokens &&
+         size.bytes <= caps_.max_queued_bytes - bytes;
+}
+
 bool Admission::is_full(const FlightQueue& queue) const noexcept {
   return queue.items() >= caps_.max_queued_items || queue.tokens() >= caps_.max_queued_tokens;
 }
@@ -69,11 +100,14 @@ void Admission::record_batch(Duration duration) noexcept {
   batch_ns_ = batches_++ == 0 ? ns : batch_ns_ + kNewestWeight * (ns - batch_ns_);
 }
 
+double Admission::batches_of(const BatchShape& shape) const noexcept {
+  const double by_rows = static_cast<double>(shape.rows) / batching_.max_batch_size;
+  const double by_tokens = static_cast<double>(shape.tokens) / static_cast<double>(batching_.max_batch_tokens);
+  return std::max(1.0, std::ceil(std::max(by_rows, by_tokens)));
+}
+
 Duration Admission::retry_after(const FlightQueue& queue, std::uint32_t slots) const noexcept {
-  const double by_rows = static_cast<double>(queue.rows()) / batching_.max_batch_size;
-  const double by_tokens = static_cast<double>(queue.tokens()) / static_cast<double>(batching_.max_batch_tokens);
-  const double batches = std::max(1.0, std::ceil(std::max(by_rows, by_tokens)));
-  const double rounds = std::ceil(batches / std::max<std::uint32_t>(1, slots));
+  const double rounds = std::ceil(batches_of(queue.total()) / std::max<std::uint32_t>(1, slots));
   const double ns = std::min(rounds * batch_ns_, static_cast<double>(kLongestRetry.count()));
   return std::max(kShortestRetry, Duration(static_cast<std::int64_t>(ns)));
 }

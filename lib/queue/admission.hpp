@@ -13,9 +13,19 @@ class Admission {
  public:
   Admission(const BatchingOptions& batching, const AdmissionOptions& caps) : batching_(batching), caps_(caps) {}
 
-  /// Errors: too_large (this item could never be served), queue_full (which cap, its
-  /// numbers, retry_after). Allocates nothing. `slots` tells how fast the backlog shrinks.
-  [[nodiscard]] Result<void> check(const ItemSize& size, const FlightQueue& queue, std::uint32_t slots) const noexcept;
+  // No check allocates. `slots` tells how fast the backlog shrinks.
+
+  /// Error: too_large (this item could never be served).
+  [[nodiscard]] Result<void> check_item(const ItemSize& size) const noexcept;
+  /// Error: queue_full (which cap, its numbers, retry_after).
+  [[nodiscard]] Result<void> check_room(const ItemSize& size, const FlightQueue& queue,
+                                        std::uint32_t slots) const noexcept;
+  /// Error: quota_exceeded (the tenant holds its share while others wait).
+  [[nodiscard]] Result<void> check_share(const Tenant& tenant, const FlightQueue& queue,
+                                         std::uint32_t slots) const noexcept;
+
+  /// There would be room if everything of the classes below were gone.
+  [[nodiscard]] bool can_displace(const ItemSize& size, Priority priority, const FlightQueue& queue) const noexcept;
 
   /// Not even the smallest item would be admitted.
   [[nodiscard]] bool is_full(const FlightQueue& queue) const noexcept;
@@ -23,8 +33,14 @@ class Admission {
   /// Learns how long a batch takes.
   void record_batch(Duration duration) noexcept;
 
+  /// kAssumedBatch before the first batch.
+  [[nodiscard]] Duration mean_batch() const noexcept { return Duration(static_cast<std::int64_t>(batch_ns_)); }
+
   /// The time to work off what waits now, between kShortestRetry and kLongestRetry.
   [[nodiscard]] Duration retry_after(const FlightQueue& queue, std::uint32_t slots) const noexcept;
+
+  /// Full batches that hold as much, at least 1.
+  [[nodiscard]] double batches_of(const BatchShape& shape) const noexcept;
 
   static constexpr Duration kAssumedBatch = std::chrono::milliseconds(50);  ///< before the first batch
   static constexpr Duration kShortestRetry = std::chrono::milliseconds(1);

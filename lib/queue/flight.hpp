@@ -3,12 +3,14 @@
 
 #include <cstdint>
 
+#include "queue/order_tree.hpp"
 #include "queue/slab.hpp"
 #include "tidegate/runner.hpp"
 
 namespace tidegate {
 
 struct Flight;
+struct Tenant;
 
 /// One accepted request, from acceptance to completion.
 struct Waiter : SlabNode {
@@ -29,7 +31,15 @@ struct Flight : SlabNode {
   TimePoint arrival{};
   FlightState state = FlightState::queued;
   bool opened = false;         ///< its first waiter has come; later ones have joined
-  std::uint8_t overtaken = 0;  ///< batches in which a younger flight went first
+  std::uint8_t overtaken = 0;  ///< batches in which one behind it in its line went first
+
+  Priority priority = Priority::interactive;  ///< the highest of its waiters'
+  Tenant* tenant = nullptr;                   ///< the first waiter's
+  Deadline urgent = kNoDeadline;              ///< the earliest of its waiters'
+  TimePoint order{};                          ///< its place in its line, then by `sequence`
+  std::uint64_t sequence = 0;                 ///< by arrival
+  std::uint64_t missed = 0;                   ///< the last formation in which it did not fit
+  TreeHook<Flight> hook{};
 
   Waiter* first_waiter = nullptr;
   Waiter* last_waiter = nullptr;
@@ -42,5 +52,13 @@ struct Flight : SlabNode {
   bool indexed = false;  ///< found by SingleFlight under `key`
   Flight* next_in_bucket = nullptr;
 };
+
+struct FlightOrder {
+  static TreeHook<Flight>& hook(Flight& flight) noexcept { return flight.hook; }
+  static bool before(const Flight& a, const Flight& b) noexcept {
+    return a.order != b.order ? a.order < b.order : a.sequence < b.sequence;
+  }
+};
+using FlightTree = OrderTree<Flight, FlightOrder>;
 
 }  // namespace tidegate

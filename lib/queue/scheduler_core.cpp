@@ -1,78 +1,10 @@
 #include "queue/scheduler_core.hpp"
 
-#include <algorithm>
 #include <new>
-#include <utility>
 
-#include "base/try.hpp"
-#include "queue/admission.hpp"
-#include "queue/batch_former.hpp"
-#include "queue/deadline_heap.hpp"
-#include "queue/room.hpp"
-#include "queue/single_flight.hpp"
+#include "queue/scheduler_state.hpp"
 
 namespace tidegate {
-namespace {
-
-/// The flights that run in one slot.
-struct Batch : SlabNode {
-  FlightList flights;
-  TimePoint formed{};
-};
-
-/// A size of nothing would let a batch grow without bound.
-ItemSize at_least_one(ItemSize size) noexcept {
-  size.rows = std::max<std::uint32_t>(1, size.rows);
-  size.tokens = std::max<std::uint64_t>(1, size.tokens);
-  return size;
-}
-
-}  // namespace
-
-/// Every event has the same three steps: begin (time passes, due waiters end), its
-/// own change, settle (whoever became due ends, free slots take batches).
-///
-/// Memory is asked for where a request can still be refused: whoever is accepted has
-/// room for everything its end needs. Only a batch needs more; without memory it
-/// starts later.
-struct SchedulerCore::State {
-  State(const BatchingOptions& batching, const AdmissionOptions& caps, std::uint32_t slot_count)
-      : admission(batching, caps), former(batching), slots(slot_count) {}
-
-  void begin(TimePoint event_time) noexcept;
-  void settle() noexcept;
-  [[nodiscard]] bool may_start_batch() const noexcept;
-  void start_batch();
-
-  void make_room_for_waiter(Deadline deadline);
-  Result<Accepted> accept(const Submission& submission);
-  [[nodiscard]] Flight* joinable(const Digest& key) const noexcept;
-  Flight& open_flight(const Submission& submission) noexcept;
-  WaiterId attach(Flight& flight, Deadline deadline, void* record) noexcept;
-
-  void end_waiter(Waiter& waiter, Outcome outcome) noexcept;
-  void end_all_waiters(Flight& flight, Outcome outcome) noexcept;
-  void drop_if_abandoned(Flight& flight) noexcept;
-  void retire(Flight& flight) noexcept;
-  void finish(Batch& batch) noexcept;
-
-  Admission admission;
-  BatchFormer former;
-  std::uint32_t slots;
-  bool draining = false;
-  bool starved = false;  // there was no memory for a batch that could start
-  TimePoint now{TimePoint::min()};
-
-  Slab<Waiter> waiters;
-  Slab<Flight> flights;
-  Slab<Batch> batches;
-  FlightQueue queue;
-  SingleFlight in_flight;
-  DeadlineHeap deadlines{waiters};
-
-  Commands commands;
-  SchedulerStats stats;
-};
 
 // ---- the steps every event shares --------------------------------------------------
 
@@ -89,7 +21,10 @@ void SchedulerCore::State::settle() noexcept {
   begin(now);  // a waiter may have come with its deadline behind it
   try {
     starved = false;
-    while (may_start_batch()) start_batch();
+    while (may_start_batch()) {
+      end_hopeless();
+      if (!queue.empty()) start_batch();
+    }
   } catch (const std::bad_alloc&) {
     starved = true;
   }
@@ -100,7 +35,75 @@ void SchedulerCore::State::settle() noexcept {
 
 bool SchedulerCore::State::may_start_batch() const noexcept {
   if (queue.empty() || stats.running_batches >= slots) return false;
-  return draining || former.can_fill_batch(queue) || admission.is_full(queue) || former.linger_end(queue) <= now;
+  return draining || former.can_fill_batch(queue) || admission.is_full(queue) || linger_end() <= now;
+}
+
+Outlook SchedulerCore::State::outlook() const noexcept {
+  return {now, predicts && model.is_confident() ? &model : nullptr, stats.running_batches + 1, admission.mean_batch()};
+}
+
+TimePoint SchedulerCore::State::linger_end() const noexcept {
+  return former.linger_end(queue, outlook(), announced, deadlines.earliest());
+}
+
+/// Ends those who would open the next batch though their deadline passes before it can
+/// be done, or though they have stood in a standing queue too long: the time of the batch
+/// is worth more to others.
+void SchedulerCore::State::end_hopeless() noexcept {
+  const Outlook ahead = outlook();
+  if (ahead.model == nullptr && !standing.is_on()) return;
+  while (!queue.empty()) {
+    Flight& flight = former.anchor(queue, ahead);
+    if (flight.urgent != kNoDeadline) {
+      if (ahead.model == nullptr || !end_late(flight, ahead)) return;
+    } else {
+      if (flight.priority == Priority::batch || !standing.sheds(now - flight.arrival)) return;
+      end_all_waiters(flight, Outcome::shed);
+    }
+    drop_if_abandoned(flight);
+  }
+}
+
+/// False if nobody is late.
+bool SchedulerCore::State::end_late(Flight& flight, const Outlook& ahead) noexcept {
+  const auto alone = Duration(static_cast<std::int64_t>(ahead.model->mean(ahead.level, BatchShape::of(flight.size))));
+  if (flight.urgent - now >= alone) return false;
+  Waiter* waiter = flight.first_waiter;
+  while (waiter != nullptr) {
+    Waiter* const next = waiter->next;
+    const bool late = waiter->deadline != kNoDeadline && waiter->deadline - now < alone;
+    if (late) end_waiter(*waiter, Outcome::would_miss);
+    waiter = next;
+  }
+  return true;
+}
+
+/// Why the next batch may start now.
+Trigger SchedulerCore::State::trigger() const noexcept {
+  if (draining) return Trigger::drain;
+  if (former.can_fill_batch(queue) || admission.is_full(queue)) return Trigger::full;
+  return former.lingers() ? Trigger::linger : Trigger::idle_slot;
+}
+
+void SchedulerCore::State::log(Batch& batch, const FormedBatch& formed, Trigger trigger) noexcept {
+  BatchDecision decision;
+  decision.formed = now;
+  decision.trigger = trigger;
+  decision.fullness = formed.fullness;
+  decision.opened_by = formed.opened_by;
+  decision.items = formed.flights.size();
+  decision.rows = formed.shape.rows;
+  decision.tokens = formed.shape.tokens;
+  decision.longest = formed.shape.longest;
+  decision.passed_over = formed.passed_over;
+  decision.left = queue.items();
+  decision.running = stats.running_batches;
+  decision.oldest_wait = now - formed.oldest;
+  if (formed.deadline != kNoDeadline) decision.slack = formed.deadline - now;
+  decision.predicted = Duration(static_cast<std::int64_t>(formed.mean_ns));
+  decision.predicted95 = Duration(static_cast<std::int64_t>(formed.mean_ns * model.tail95()));
+  decision.alone = Duration(static_cast<std::int64_t>(formed.alone_ns));
+  batch.decision = decisions.record(decision);
 }
 
 void SchedulerCore::State::start_batch() {
@@ -109,80 +112,30 @@ void SchedulerCore::State::start_batch() {
   make_room(commands.run, commands.run.size() + 1);
   Batch& batch = batches.acquire();
   batch.formed = now;
-  batch.flights = former.form(queue);
+  batch.level = stats.running_batches + 1;
+  const Trigger why = trigger();
+  FormedBatch formed = former.form(queue, outlook());
+  batch.flights = formed.flights;
+  batch.shape = formed.shape;
+  batch.expected_end = ns_of(now) + (predicts ? model.mean(batch.level, batch.shape) : 0);
+  expected_ends += batch.expected_end;
   RunBatch& run = commands.run.emplace_back();
   run.id = BatchId{Slab<Batch>::id_of(batch)};
   run.formed = now;
   run.works = std::move(works);
   for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
     flight->state = FlightState::running;
+    ++flight->tenant->running;
+    if (flight->urgent == kNoDeadline && flight->priority != Priority::batch) {
+      standing.observe(now, now - flight->arrival, stats.batches > 0 ? admission.mean_batch() : Duration::zero());
+    }
     run.works.push_back(flight->work);
   }
   ++stats.batches;
   ++stats.running_batches;
+  log(batch, formed, why);
   stats.batched_items += batch.flights.size();
   stats.running_items += batch.flights.size();
-}
-
-// ---- arrival -------------------------------------------------------------------------
-
-/// For one more waiter: its record, its deadline and the command that will end it.
-void SchedulerCore::State::make_room_for_waiter(Deadline deadline) {
-  waiters.make_room();
-  if (deadline != kNoDeadline) deadlines.make_room();
-  make_room(commands.complete, commands.complete.size() + waiters.size() + 1);
-}
-
-Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& submission) {
-  if (draining) return Error(ErrorCode::shutting_down, "the queue is draining and takes no new requests");
-  if (submission.key && submission.joining == Submission::Joining::allowed) {
-    if (Flight* flight = joinable(*submission.key)) {
-      make_room_for_waiter(submission.deadline);
-      return Accepted{attach(*flight, submission.deadline, submission.waiter), true};
-    }
-  }
-  TIDEGATE_CHECK(admission.check(at_least_one(submission.size), queue, slots));
-  make_room_for_waiter(submission.deadline);
-  flights.make_room();
-  if (submission.key) in_flight.make_room();
-  make_room(commands.retire, commands.retire.size() + flights.size() + 1);
-  return Accepted{attach(open_flight(submission), submission.deadline, submission.waiter), false};
-}
-
-Flight* SchedulerCore::State::joinable(const Digest& key) const noexcept {
-  Flight* flight = in_flight.find(key);
-  return flight != nullptr && flight->waiters < kMaxWaitersPerFlight ? flight : nullptr;
-}
-
-Flight& SchedulerCore::State::open_flight(const Submission& submission) noexcept {
-  Flight& flight = flights.acquire();
-  flight.work = submission.work;
-  flight.size = at_least_one(submission.size);
-  flight.arrival = now;
-  if (submission.key) {
-    flight.key = *submission.key;
-    in_flight.insert(flight);
-  }
-  queue.push_back(flight);
-  return flight;
-}
-
-WaiterId SchedulerCore::State::attach(Flight& flight, Deadline deadline, void* record) noexcept {
-  Waiter& waiter = waiters.acquire();
-  waiter.record = record;
-  waiter.deadline = deadline;
-  waiter.flight = &flight;
-  waiter.joined = flight.opened;
-  flight.opened = true;
-  waiter.previous = flight.last_waiter;
-  (flight.last_waiter != nullptr ? flight.last_waiter->next : flight.first_waiter) = &waiter;
-  flight.last_waiter = &waiter;
-  ++flight.waiters;
-  if (deadline != kNoDeadline) deadlines.push(waiter);
-  ++stats.accepted;
-  ++stats.waiters;
-  if (waiter.joined) ++stats.joined;
-  return WaiterId{Slab<Waiter>::id_of(waiter)};
 }
 
 // ---- departure -----------------------------------------------------------------------
@@ -198,12 +151,27 @@ void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept 
   switch (outcome) {
     case Outcome::answered: ++stats.answered; break;
     case Outcome::deadline_exceeded: ++stats.deadline_exceeded; break;
+    case Outcome::would_miss: ++stats.would_miss; break;
+    case Outcome::shed: ++stats.shed; break;
+    case Outcome::preempted: ++stats.preempted; break;
     case Outcome::cancelled: ++stats.cancelled; break;
     case Outcome::shutting_down: ++stats.shut_down; break;
   }
-  const bool had_deadline = waiter.deadline != kNoDeadline;
+  const Deadline deadline = waiter.deadline;
   waiters.release(waiter);
-  if (had_deadline) deadlines.forget_one();
+  if (deadline == kNoDeadline) return;
+  deadlines.forget_one();
+  if (deadline == flight.urgent) lose_urgency(flight);
+}
+
+/// The waiter with the earliest deadline has left; the flight's is now that of the others.
+void SchedulerCore::State::lose_urgency(Flight& flight) noexcept {
+  if (flight.state != FlightState::queued || flight.waiters == 0) return;
+  Deadline earliest = kNoDeadline;
+  for (const Waiter* one = flight.first_waiter; one != nullptr; one = one->next) {
+    earliest = std::min(earliest, one->deadline);
+  }
+  queue.move(flight, flight.priority, earliest);
 }
 
 void SchedulerCore::State::end_all_waiters(Flight& flight, Outcome outcome) noexcept {
@@ -224,10 +192,14 @@ void SchedulerCore::State::retire(Flight& flight) noexcept {
 
 void SchedulerCore::State::finish(Batch& batch) noexcept {
   admission.record_batch(now - batch.formed);
+  decisions.finish(batch.decision, now - batch.formed);
+  model.learn(batch.level, batch.shape, now - batch.formed);
   --stats.running_batches;
+  expected_ends = stats.running_batches == 0 ? 0 : expected_ends - batch.expected_end;
   stats.running_items -= batch.flights.size();
   while (Flight* flight = batch.flights.front()) {
     batch.flights.remove(*flight);
+    --flight->tenant->running;
     if (flight->waiters == 0) ++stats.wasted_items;
     end_all_waiters(*flight, Outcome::answered);
     retire(*flight);
@@ -237,20 +209,22 @@ void SchedulerCore::State::finish(Batch& batch) noexcept {
 
 // ---- events --------------------------------------------------------------------------
 
-SchedulerCore::SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots)
-    : state_(std::make_unique<State>(batching, admission, slots)) {}
+SchedulerCore::SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots,
+                             BatchLayout layout)
+    : state_(std::make_unique<State>(batching, admission, slots, layout)) {}
 SchedulerCore::~SchedulerCore() = default;
 SchedulerCore::SchedulerCore(SchedulerCore&&) noexcept = default;
 SchedulerCore& SchedulerCore::operator=(SchedulerCore&&) noexcept = default;
 
-std::optional<WaiterId> SchedulerCore::join(TimePoint now, const Digest& key, Deadline deadline, void* waiter) {
+std::optional<WaiterId> SchedulerCore::join(TimePoint now, const Digest& key, Deadline deadline, Priority priority,
+                                            void* waiter) {
   State& state = *state_;
   state.begin(now);
   std::optional<WaiterId> id;
   Flight* const flight = state.draining ? nullptr : state.joinable(key);
   if (flight != nullptr) {
     state.make_room_for_waiter(deadline);
-    id = state.attach(*flight, deadline, waiter);
+    id = state.attach(*flight, deadline, priority, waiter);
   }
   state.settle();
   return id;
@@ -264,6 +238,8 @@ Result<SchedulerCore::Accepted> SchedulerCore::submit(TimePoint now, const Submi
     switch (accepted.error().code()) {
       case ErrorCode::shutting_down: ++state.stats.refused_draining; break;
       case ErrorCode::too_large: ++state.stats.refused_too_large; break;
+      case ErrorCode::quota_exceeded: ++state.stats.refused_quota; break;
+      case ErrorCode::overloaded: ++state.stats.refused_late; break;
       default: ++state.stats.refused_full; break;
     }
   }
@@ -299,6 +275,18 @@ void SchedulerCore::batch_done(TimePoint now, BatchId id) {
 void SchedulerCore::set_slots(TimePoint now, std::uint32_t slots) {
   state_->begin(now);
   state_->slots = slots;
+  state_->settle();
+}
+
+void SchedulerCore::announce_arrival(TimePoint now) {
+  state_->begin(now);
+  ++state_->announced;
+  state_->settle();
+}
+
+void SchedulerCore::end_announcement(TimePoint now) {
+  state_->begin(now);
+  if (state_->announced > 0) --state_->announced;
   state_->settle();
 }
 
@@ -344,9 +332,13 @@ TimePoint SchedulerCore::next_wake() const noexcept {
   if (state.starved) return state.now;
   const TimePoint deadline = state.deadlines.earliest();
   const bool lingering = !state.queue.empty() && state.stats.running_batches < state.slots;
-  return lingering ? std::min(deadline, state.former.linger_end(state.queue)) : deadline;
+  return lingering ? std::min(deadline, state.linger_end()) : deadline;
 }
 
 const SchedulerStats& SchedulerCore::stats() const noexcept { return state_->stats; }
+
+std::vector<BatchDecision> SchedulerCore::decisions() const { return state_->decisions.read(); }
+
+LatencyProfile SchedulerCore::profile() const noexcept { return state_->model.profile(); }
 
 }  // namespace tidegate

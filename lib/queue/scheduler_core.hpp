@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "tidegate/queue.hpp"
@@ -33,12 +34,17 @@ struct Submission {
   /// computation may not.
   enum class Joining : std::uint8_t { allowed, never };
   Joining joining = Joining::allowed;
+  Priority priority = Priority::interactive;
+  std::string_view tenant{};
 };
 
 /// How a waiter ended.
 enum class Outcome : std::uint8_t {
   answered,  ///< the flight has run; the driver finds answer or model error in `work`
   deadline_exceeded,
+  would_miss,  ///< the deadline is ahead, but the model would take longer
+  shed,        ///< it has waited too long in a queue that stands (max_standing_delay)
+  preempted,   ///< it gave way to a higher class in a full queue
   cancelled,
   shutting_down,
 };
@@ -76,7 +82,10 @@ struct SchedulerStats {
   std::uint64_t accepted = 0;  ///< waiters
   std::uint64_t joined = 0;    ///< of them, those that joined a flight
   std::uint64_t refused_full = 0, refused_too_large = 0, refused_draining = 0;
-  std::uint64_t answered = 0, deadline_exceeded = 0, cancelled = 0, shut_down = 0;
+  std::uint64_t refused_quota = 0;  ///< the tenant's rate or share
+  std::uint64_t refused_late = 0;   ///< it would have missed its deadline
+  std::uint64_t answered = 0, deadline_exceeded = 0, would_miss = 0, cancelled = 0, shut_down = 0;
+  std::uint64_t shed = 0, preempted = 0;
   std::uint64_t batches = 0, batched_items = 0;
   std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left
   std::uint32_t queued_items = 0;  ///< flights waiting now
@@ -92,7 +101,8 @@ struct SchedulerStats {
 class SchedulerCore {
  public:
   /// Options must be valid (engine/options_check). `slots` may be 0 at first.
-  SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots);
+  SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots,
+                BatchLayout layout = BatchLayout::packed);
   ~SchedulerCore();
   SchedulerCore(SchedulerCore&&) noexcept;
   SchedulerCore& operator=(SchedulerCore&&) noexcept;
@@ -100,13 +110,17 @@ class SchedulerCore {
   // ---- events ---------------------------------------------------------------
 
   /// Attaches a request to a flight of equal key, queued or running; nullopt if
-  /// there is none, if it has kMaxWaitersPerFlight already, or while draining.
-  [[nodiscard]] std::optional<WaiterId> join(TimePoint now, const Digest& key, Deadline deadline, void* waiter);
+  /// there is none, if it has kMaxWaitersPerFlight already, or while draining. A flight
+  /// that waits takes on the highest class and the earliest deadline of its waiters.
+  [[nodiscard]] std::optional<WaiterId> join(TimePoint now, const Digest& key, Deadline deadline, Priority priority,
+                                             void* waiter);
 
   /// Accepts a request or refuses it unchanged: shutting_down, too_large (the item
-  /// alone breaks a batch cap or a queue cap), queue_full (which cap, its numbers, retry_after). A
-  /// keyed submission that finds an equal flight joins it; then `work` is unused and
-  /// `Accepted::joined` is true: the driver keeps ownership of `work`.
+  /// alone breaks a batch cap or a queue cap), queue_full (which cap, its numbers,
+  /// retry_after), quota_exceeded (the tenant's rate or share), overloaded (it would
+  /// miss its deadline, or too many tenants wait). Where lower classes can give way,
+  /// requests of them are preempted instead of queue_full. A keyed submission that finds an equal flight joins it; then
+  /// `work` is unused and `Accepted::joined` is true: the driver keeps ownership of `work`.
   struct Accepted {
     WaiterId id{};
     bool joined = false;
@@ -126,6 +140,11 @@ class SchedulerCore {
 
   /// Slots may grow and shrink; running batches above the new number finish.
   void set_slots(TimePoint now, std::uint32_t slots);
+
+  /// A request is on its way (announced), or no longer is: it has been submitted, joined
+  /// or given up. Under Linger::announced a free slot waits for company only meanwhile.
+  void announce_arrival(TimePoint now);
+  void end_announcement(TimePoint now);
 
   /// From now on submit and join refuse. Queued work goes on.
   void begin_drain(TimePoint now);
@@ -147,6 +166,12 @@ class SchedulerCore {
   [[nodiscard]] TimePoint next_wake() const noexcept;
 
   [[nodiscard]] const SchedulerStats& stats() const noexcept;
+
+  /// The last 256 batches, oldest first.
+  [[nodiscard]] std::vector<BatchDecision> decisions() const;
+
+  /// What has been learned about the model's speed.
+  [[nodiscard]] LatencyProfile profile() const noexcept;
 
   static constexpr std::uint32_t kMaxWaitersPerFlight = 1024;
 

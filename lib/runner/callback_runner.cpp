@@ -22,8 +22,9 @@ Error threw(std::string_view what, const std::exception& failure) {
   return Error(ErrorCode::host_failed, fmt::format("{} threw: {}", what, first_line(failure.what())));
 }
 
-ModelInfo callback_info(const std::string& fingerprint) {
+ModelInfo callback_info(const std::string& fingerprint, BatchLayout layout) {
   ModelInfo info;
+  info.layout = layout;
   info.kind = "callback";
   // Without a fingerprint nobody can say which answers are equal.
   info.deterministic = !fingerprint.empty();
@@ -34,7 +35,9 @@ ModelInfo callback_info(const std::string& fingerprint) {
 class CallbackRunner final : public ModelRunner {
  public:
   explicit CallbackRunner(CallbackOptions options)
-      : run_(std::move(options.run)), size_(std::move(options.size)), info_(callback_info(options.fingerprint)) {}
+      : run_(std::move(options.run)),
+        size_(std::move(options.size)),
+        info_(callback_info(options.fingerprint, options.layout)) {}
 
   const ModelInfo& info() const noexcept override { return info_; }
 

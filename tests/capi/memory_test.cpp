@@ -114,6 +114,8 @@ TEST_CASE("memory: calls that read or write JSON fail cleanly") {
   const Model owned(model);
   CHECK(fail_each([&](tidegate_error** err) { return tidegate_model_info_json(model, &text, &length, err); }) > 1);
   CHECK(take().find("synthetic") != std::string::npos);
+  CHECK(fail_each([&](tidegate_error** err) { return tidegate_model_explain_json(model, &text, &length, err); }) > 1);
+  CHECK(take().find("\"decisions\":[") != std::string::npos);
 }
 
 TEST_CASE("memory: JSON that is refused is refused cleanly as well") {

@@ -49,6 +49,7 @@ std::set<tidegate_status> call_all(tidegate_runtime* runtime, tidegate_model* mo
   seen.insert(tidegate_model_get(runtime, "s", 1, &new_model, nullptr));
   seen.insert(tidegate_model_register(runtime, "h", 1, nullptr, 0, &table, &new_model, nullptr));
   seen.insert(tidegate_model_info_json(model, &text, nullptr, nullptr));
+  seen.insert(tidegate_model_explain_json(model, &text, nullptr, nullptr));
   seen.insert(tidegate_cq_create(runtime, &new_cq, nullptr));
   seen.insert(tidegate_cq_drain(cq, &record, sizeof record, 1, &count));
   seen.insert(tidegate_cq_wait(cq, 0));
@@ -229,6 +230,7 @@ TEST_CASE("misuse: after shutdown calls are refused, and handles can still be re
   CHECK(take_text(err) == "the runtime has been shut down");
   CHECK(tidegate_runtime_stats_json(all.runtime.get(), &text, nullptr, nullptr) == TIDEGATE_E_SHUTTING_DOWN);
   CHECK(tidegate_model_info_json(all.model.get(), &text, nullptr, nullptr) == TIDEGATE_E_SHUTTING_DOWN);
+  CHECK(tidegate_model_explain_json(all.model.get(), &text, nullptr, nullptr) == TIDEGATE_E_SHUTTING_DOWN);
   CHECK(tidegate_cq_close(all.cq.get()) == TIDEGATE_OK);
   CHECK(first_number(all.result.get()) == first_number(all.result.get()));
 }

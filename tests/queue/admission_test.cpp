@@ -112,6 +112,7 @@ TEST_CASE("queue: sums of sizes near the largest number do not wrap") {
   constexpr auto kHuge = std::numeric_limits<std::uint64_t>::max();
   Setup setup;
   setup.batching = {8, kHuge, Duration(0)};
+  setup.batching.max_batch_bytes = kHuge;
   setup.admission = {10, kHuge, kHuge};
   setup.slots = 0;
   SchedulerDriver driver(setup);
@@ -129,10 +130,15 @@ TEST_CASE("queue: retry_after grows with the backlog and the batch time, and shr
   Admission admission(batching, {});
   Slab<Flight> flights;
   FlightQueue queue;
+  Tenant tenant;
+  for (TenantLine& line : tenant.lines) line.tenant = &tenant;
+  std::uint64_t arrivals = 0;
   const auto wait = [&](std::uint32_t n) {
     while (queue.items() < n) {
       Flight& flight = flights.acquire();
       flight.size = {1, 1, 0};
+      flight.tenant = &tenant;
+      flight.sequence = ++arrivals;
       queue.push_back(flight);
     }
   };

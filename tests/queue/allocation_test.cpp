@@ -64,7 +64,7 @@ TEST_CASE("queue: once warm, arrivals and joins allocate nothing") {
       submission.deadline = at(++time + 1'000'000);
       submission.key = key_of(i);
       static_cast<void>(core.submit(at(time), submission));
-      static_cast<void>(core.join(at(time), *submission.key, at(time + 500'000), &record));
+      static_cast<void>(core.join(at(time), *submission.key, at(time + 500'000), Priority::interactive, &record));
     }
   };
   const auto work_off = [&] {

@@ -40,10 +40,14 @@ TEST_CASE("slab: ids are never repeated and find only what lives") {
 TEST_CASE("flight queue: unlinks anywhere and keeps its totals") {
   Slab<Flight> flights;
   FlightQueue queue;
+  Tenant tenant;
+  for (TenantLine& line : tenant.lines) line.tenant = &tenant;
   Flight* made[4];
   for (int i = 0; i < 4; ++i) {
     made[i] = &flights.acquire();
     made[i]->size = {static_cast<std::uint32_t>(1 + i), static_cast<std::uint64_t>(10 * i), 100};
+    made[i]->tenant = &tenant;
+    made[i]->sequence = static_cast<std::uint64_t>(i);
     queue.push_back(*made[i]);
   }
   CHECK(queue.rows() == 10);

@@ -49,6 +49,11 @@ class Schedule {
     setup.admission.max_queued_items = pick(1, 8);
     setup.admission.max_queued_tokens = pick(4, 40);
     setup.admission.max_queued_bytes = pick(4, 40);
+    setup.batching.prediction = Prediction::off;
+    setup.batching.interactive_floor = pick(0, 2) * 25;
+    setup.batching.batch_floor = pick(0, 2) * 10;
+    setup.batching.max_class_wait = Duration(pick(1, 20));
+    setup.admission.max_tenant_share = 100;
     setup.slots = pick(0, 3);
     return setup;
   }
@@ -56,6 +61,11 @@ class Schedule {
   Deadline draw_deadline() {
     if (pick(0, 2) == 0) return kNoDeadline;
     return driver_.now + Duration(static_cast<Ticks>(pick(0, 14)) - 2);
+  }
+
+  Who draw_who() {
+    if (pick(0, 1) == 0) return {};
+    return {static_cast<Priority>(pick(0, 2)), static_cast<std::uint8_t>(pick(0, 2))};
   }
 
   void step() {
@@ -67,7 +77,9 @@ class Schedule {
     } else if (roll < 52) {
       const auto key = static_cast<std::uint8_t>(pick(0, 3));
       const Deadline deadline = draw_deadline();
-      if (driver_.join(key, deadline) != model_.join(driver_.now, key, deadline)) FAIL("join differs");
+      const Priority priority = draw_who().priority;
+      const bool joined = driver_.join(key, deadline, priority);
+      if (joined != model_.join(driver_.now, key, deadline, priority)) FAIL("join differs");
     } else if (roll < 64) {
       if (!driver_.requests.empty()) cancel();
     } else if (roll < 74) {
@@ -96,7 +108,8 @@ class Schedule {
     std::optional<std::uint8_t> key;
     if (pick(0, 1) == 0) key = static_cast<std::uint8_t>(pick(0, 3));
     const Deadline deadline = draw_deadline();
-    const bool accepted = driver_.submit(size, deadline, key);
+    const Who who = draw_who();
+    const bool accepted = driver_.submit(size, deadline, key, who);
     Answer answer = Answer::accepted;
     if (accepted && driver_.requests.back().joined) answer = Answer::joined;
     if (!accepted) {
@@ -107,7 +120,7 @@ class Schedule {
         default: FAIL("a refusal has one of three codes");
       }
     }
-    if (model_.submit(driver_.now, size, deadline, key) != answer) FAIL("submit differs");
+    if (model_.submit(driver_.now, size, deadline, key, who) != answer) FAIL("submit differs");
   }
 
   void cancel() {
@@ -145,6 +158,7 @@ TEST_CASE("queue: random schedules have exactly the effects of the reference mod
     sum.deadline_exceeded += stats.deadline_exceeded;
     sum.cancelled += stats.cancelled;
     sum.shut_down += stats.shut_down;
+    sum.preempted += stats.preempted;
     sum.refused_full += stats.refused_full;
     sum.refused_too_large += stats.refused_too_large;
     sum.refused_draining += stats.refused_draining;
@@ -154,7 +168,7 @@ TEST_CASE("queue: random schedules have exactly the effects of the reference mod
   }
   // The schedules are worth their name only if every ending is common among them.
   for (const std::uint64_t count :
-       {sum.joined, sum.answered, sum.deadline_exceeded, sum.cancelled, sum.shut_down, sum.refused_full,
+       {sum.joined, sum.preempted, sum.answered, sum.deadline_exceeded, sum.cancelled, sum.shut_down, sum.refused_full,
         sum.refused_too_large, sum.refused_draining, sum.wasted_items, sum.batched_items - sum.batches}) {
     CHECK(count > kSchedules / 10);
   }

@@ -57,13 +57,16 @@ void expect_equal(Effects seen, const Effects& expected) {
 
 SchedulerDriver::SchedulerDriver(const Setup& with) : setup(with), core(with.batching, with.admission, with.slots) {}
 
-bool SchedulerDriver::submit(ItemSize size, Deadline deadline, std::optional<std::uint8_t> key) {
+bool SchedulerDriver::submit(ItemSize size, Deadline deadline, std::optional<std::uint8_t> key, Who who) {
   const auto request = static_cast<std::uint32_t>(requests.size());
   const auto work = static_cast<std::uint32_t>(works.size());
   requests.emplace_back().deadline = deadline;
   works.push_back({size, key, now});
   Submission submission{request_record(request), work_record(work), size, deadline, {}};
   if (key) submission.key = key_of(*key);
+  const std::string tenant = tenant_name(who.tenant);
+  submission.priority = who.priority;
+  submission.tenant = tenant;
   const auto accepted = core.submit(now, submission);
   refusal = accepted ? std::optional<Error>() : accepted.error();
   if (accepted) {
@@ -81,10 +84,10 @@ bool SchedulerDriver::submit(ItemSize size, Deadline deadline, std::optional<std
   return accepted.has_value();
 }
 
-bool SchedulerDriver::join(std::uint8_t key, Deadline deadline) {
+bool SchedulerDriver::join(std::uint8_t key, Deadline deadline, Priority priority) {
   const auto request = static_cast<std::uint32_t>(requests.size());
   requests.emplace_back().deadline = deadline;
-  const auto id = core.join(now, key_of(key), deadline, request_record(request));
+  const auto id = core.join(now, key_of(key), deadline, priority, request_record(request));
   if (id) requests[request] = {true, *id, deadline, youngest_.at(key), true, {}};
   if (id) ++works[youngest_.at(key)].waiters;
   absorb();
@@ -177,6 +180,7 @@ void SchedulerDriver::take_completion(const Complete& complete) {
   expect(complete.joined == request.joined, "the completion tells whether the request had joined");
   const bool due = request.deadline != kNoDeadline && request.deadline <= now;
   expect(due == (complete.outcome == Outcome::deadline_exceeded), "a due deadline, and nothing else, ends as one");
+  expect(complete.outcome != Outcome::would_miss || request.deadline != kNoDeadline, "only a deadline can be missed");
   const bool finished = works[request.work].place == Place::finished;
   expect((complete.outcome == Outcome::answered) == (finished && !due), "answers come when the batch is done");
   request.outcome = complete.outcome;
@@ -195,11 +199,6 @@ void SchedulerDriver::take_batch(const RunBatch& run) {
   std::uint64_t tokens = 0;
   std::vector<std::uint32_t> numbers;
   for (const void* record : run.works) numbers.push_back(number_of(record, kWorkTag, works.size()));
-  expect(std::is_sorted(numbers.begin(), numbers.end()), "a batch is in order of arrival");
-  for (std::uint32_t older = 0; older < numbers.front(); ++older) {
-    const bool waits = works[older].place == Place::queued && works[older].waiters > 0;
-    expect(!waits, "the oldest item is in the batch");
-  }
   for (const std::uint32_t number : numbers) {
     expect(works[number].place == Place::queued, "only what waits is started");
     expect(works[number].waiters > 0, "a flight without waiters never starts");
@@ -230,7 +229,8 @@ void SchedulerDriver::take_retirement(const Retire& retire) {
 
 void SchedulerDriver::check_counters() const {
   const SchedulerStats& stats = core.stats();
-  expect(stats.accepted == stats.answered + stats.deadline_exceeded + stats.cancelled + stats.shut_down + stats.waiters,
+  expect(stats.accepted == stats.answered + stats.deadline_exceeded + stats.would_miss + stats.shed + stats.preempted +
+                               stats.cancelled + stats.shut_down + stats.waiters,
          "accepted = ended + waiting");
   std::uint64_t items = 0;
   std::uint64_t tokens = 0;

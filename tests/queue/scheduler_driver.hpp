@@ -21,6 +21,13 @@ inline Digest key_of(std::uint8_t n) {
   return key;
 }
 
+/// Whose request it is; tenants are numbered, 0 is nobody.
+struct Who {
+  Priority priority = Priority::interactive;
+  std::uint8_t tenant = 0;
+};
+inline std::string tenant_name(std::uint8_t tenant) { return tenant == 0 ? "" : std::string(tenant, 't'); }
+
 struct Setup {
   BatchingOptions batching{};
   AdmissionOptions admission{};
@@ -75,8 +82,8 @@ class SchedulerDriver {
   explicit SchedulerDriver(const Setup& setup);
 
   // Every event returns after its commands were taken and checked; see `last`.
-  bool submit(ItemSize size = {}, Deadline deadline = kNoDeadline, std::optional<std::uint8_t> key = {});
-  bool join(std::uint8_t key, Deadline deadline = kNoDeadline);
+  bool submit(ItemSize size = {}, Deadline deadline = kNoDeadline, std::optional<std::uint8_t> key = {}, Who who = {});
+  bool join(std::uint8_t key, Deadline deadline = kNoDeadline, Priority priority = Priority::interactive);
   bool cancel(std::uint32_t request);
   void advance(Ticks step);
   /// `batch` counts the batches ever started; a repeated one must change nothing.

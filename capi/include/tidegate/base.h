@@ -60,7 +60,10 @@ enum {
   TIDEGATE_E_CORRUPT = -19,      /* stored bytes fail their checks */
   TIDEGATE_E_ABANDONED = -20,    /* the model gave this item no answer */
   TIDEGATE_E_HOST = -21,         /* a function supplied by the program failed or threw */
-  TIDEGATE_E_TOO_LARGE = -22     /* one item exceeds a limit */
+  TIDEGATE_E_TOO_LARGE = -22,    /* one item exceeds a limit */
+  TIDEGATE_E_PREEMPTED = -23,    /* gave way to a request of a higher class in a full queue */
+  TIDEGATE_E_QUOTA = -24,        /* the tenant's share or rate is used up; detail "retry_after_ns" */
+  TIDEGATE_E_STUCK = -25         /* the model has not come back; its replica is out of use */
 };
 
 /* Every struct passed by pointer starts with its own size, so that structs can

@@ -37,6 +37,15 @@ TIDEGATE_API tidegate_status tidegate_model_get(tidegate_runtime *runtime, const
 TIDEGATE_API tidegate_status tidegate_model_info_json(const tidegate_model *model, char **text, size_t *length,
                                                       tidegate_error **err) TIDEGATE_NOEXCEPT;
 
+/* Why the last 256 batches are as they are, oldest first, and what has been learned about the
+ * model's speed: {"profile": {...}, "decisions": [{"number", "trigger", "stopped_by", "opened_by", "items",
+ * "rows", "tokens", "longest", "passed_over", "left", "running", "oldest_wait_ns", "slack_ns" (where there is a
+ * deadline), "predicted_ns", "predicted95_ns", "alone_ns", "actual_ns" (0: it still runs), "text"}, ...]}.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
+ * Errors: NOT_FOUND, SHUTTING_DOWN (after shutdown) */
+TIDEGATE_API tidegate_status tidegate_model_explain_json(const tidegate_model *model, char **text, size_t *length,
+                                                         tidegate_error **err) TIDEGATE_NOEXCEPT;
+
 /* One more reference; answers `model`, or NULL if it is no model.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: a reference, release it   Errors: - */
 TIDEGATE_API tidegate_model *tidegate_model_retain(tidegate_model *model) TIDEGATE_NOEXCEPT;

@@ -1,0 +1,60 @@
+// The decisions of a model's queue as JSON.
+#include <algorithm>
+
+#include "arguments.hpp"
+#include "json_writer.hpp"
+#include "runtime.hpp"
+#include "tidegate/model.h"
+#include "tidegate/queue.hpp"
+
+using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
+using tidegate::Result;
+
+namespace {
+
+std::uint64_t ns(tidegate::Duration time) {
+  return static_cast<std::uint64_t>(std::max<tidegate::Duration::rep>(0, time.count()));
+}
+
+void write_decision(JsonWriter& json, const tidegate::BatchDecision& one) {
+  json.open('{').member("number", one.number).member("trigger", to_string(one.trigger));
+  json.member("stopped_by", to_string(one.fullness)).member("opened_by", to_string(one.opened_by));
+  json.member("items", one.items).member("rows", one.rows).member("tokens", one.tokens);
+  json.member("longest", one.longest).member("passed_over", one.passed_over).member("left", one.left);
+  json.member("running", one.running).member("oldest_wait_ns", ns(one.oldest_wait));
+  if (one.slack != tidegate::Duration::max()) json.member("slack_ns", ns(one.slack));
+  json.member("predicted_ns", ns(one.predicted)).member("predicted95_ns", ns(one.predicted95));
+  json.member("alone_ns", ns(one.alone)).member("actual_ns", ns(one.actual));
+  json.member("text", tidegate::to_text(one)).close('}');
+}
+
+void write_profile(JsonWriter& json, const tidegate::LatencyProfile& profile) {
+  json.key("profile").open('{').member("samples", profile.samples).member("drifts", profile.drifts);
+  json.key("base_ns").number(profile.base_ns).key("per_token_ns").number(profile.per_token_ns);
+  json.key("per_square_ns").number(profile.per_square_ns).key("per_row_ns").number(profile.per_row_ns);
+  json.key("tail95").number(profile.tail95).key("tail99").number(profile.tail99).close('}');
+}
+
+}  // namespace
+
+tidegate_status tidegate_model_explain_json(const tidegate_model* model, char** text, size_t* length,
+                                            tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check_output(text, "text"); !ok) return ok;
+    if (auto ok = check(model, "model"); !ok) return ok;
+    auto engine = model->runtime->use();
+    if (!engine) return engine.error();
+    const auto decisions = (*engine)->explain(model->name);
+    if (!decisions) return decisions.error();
+    const auto profile = (*engine)->latency_profile(model->name);
+    if (!profile) return profile.error();
+    JsonWriter json;
+    json.open('{');
+    write_profile(json, *profile);
+    json.key("decisions").open('[');
+    for (const tidegate::BatchDecision& one : *decisions) write_decision(json, one);
+    json.close(']').close('}');
+    give_text(std::move(json).text(), text, length);
+    return {};
+  });
+}

@@ -1,0 +1,134 @@
+// Who is let in: the part of the scheduler core that accepts and refuses.
+#include "base/try.hpp"
+#include "queue/scheduler_state.hpp"
+
+namespace tidegate {
+
+/// For one more waiter: its record, its deadline and the command that will end it.
+void SchedulerCore::State::make_room_for_waiter(Deadline deadline) {
+  waiters.make_room();
+  if (deadline != kNoDeadline) deadlines.make_room();
+  make_room(commands.complete, commands.complete.size() + waiters.size() + 1);
+}
+
+Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& submission) {
+  if (draining) return Error(ErrorCode::shutting_down, "the queue is draining and takes no new requests");
+  if (submission.key && submission.joining == Submission::Joining::allowed) {
+    if (Flight* flight = joinable(*submission.key)) {
+      make_room_for_waiter(submission.deadline);
+      return Accepted{attach(*flight, submission.deadline, submission.priority, submission.waiter), true};
+    }
+  }
+  const ItemSize size = at_least_one(submission.size);
+  TIDEGATE_CHECK(admission.check_item(size));
+  const auto room = admission.check_room(size, queue, slots);
+  if (!room && !admission.can_displace(size, submission.priority, queue)) return room.error();
+  Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
+  if (tenant == nullptr) {
+    return Error(ErrorCode::overloaded, "too many tenants wait at a time")
+        .with_numbers(static_cast<std::int64_t>(tenants.size()), TenantTable::kMostTenants)
+        .with_retry_after(admission.retry_after(queue, slots));
+  }
+  TIDEGATE_CHECK(admission.check_share(*tenant, queue, slots));
+  TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
+  TIDEGATE_CHECK(check_deadline(submission, size));
+  make_room_for_waiter(submission.deadline);
+  flights.make_room();
+  if (submission.key) in_flight.make_room();
+  make_room(commands.retire, commands.retire.size() + flights.size() + 1);
+  // Accepted: nothing below can fail.
+  if (!room) displace(size);
+  TenantTable::charge(*tenant, size.tokens, now);
+  Flight& flight = open_flight(submission, *tenant);
+  return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
+}
+
+/// Nanoseconds until a newcomer of this class and all that goes before him have run.
+double SchedulerCore::State::estimated_time(const ItemSize& size, Priority priority) const noexcept {
+  const double alone = model.mean(stats.running_batches + 1, BatchShape::of(size));
+  if (queue.empty() && stats.running_batches < slots) return alone;
+  BatchShape ahead = BatchShape::of(size);
+  for (std::size_t i = 0; i <= index_of(priority); ++i) {
+    const BatchShape& total = queue.of(static_cast<Priority>(i)).total;
+    ahead.rows += total.rows;
+    ahead.tokens += total.tokens;
+    ahead.squares += total.squares;
+  }
+  const double remainder = std::max(0.0, expected_ends - ns_of(now) * stats.running_batches);
+  const double work = model.sum(slots, ahead, admission.batches_of(ahead));
+  // Slower than foreseen once in twenty; on a free slot it would disturb nobody, so there the mean will do.
+  return (remainder + work) / std::max<std::uint32_t>(1, slots) + alone * (model.tail95() - 1);
+}
+
+/// Refuses who would only wait for his deadline. Once it has refused it wants a tenth to
+/// spare, so that it does not change its mind with every request.
+Result<void> SchedulerCore::State::check_deadline(const Submission& submission, const ItemSize& size) noexcept {
+  if (submission.deadline == kNoDeadline || submission.deadline <= now) return {};
+  if (outlook().model == nullptr) return {};
+  const double needed = estimated_time(size, submission.priority);
+  const auto left = static_cast<double>((submission.deadline - now).count());
+  constexpr double kToSpare = 0.9;
+  refusing_late = needed > left * (refusing_late ? kToSpare : 1);
+  if (!refusing_late) return {};
+  const auto longest = static_cast<double>(Admission::kLongestRetry.count());
+  const auto retry = Duration(static_cast<std::int64_t>(std::min(needed - left * kToSpare, longest)));
+  return Error(ErrorCode::overloaded, "the deadline would pass before the request is answered (nanoseconds)")
+      .with_numbers(static_cast<std::int64_t>(std::min(needed, 9e18)), static_cast<std::int64_t>(left))
+      .with_retry_after(std::max(Admission::kShortestRetry, retry));
+}
+
+/// Makes room: of the lowest class, who would run last goes first.
+void SchedulerCore::State::displace(const ItemSize& size) noexcept {
+  while (!admission.check_room(size, queue, slots)) {
+    Priority lowest = Priority::batch;
+    while (queue.of(lowest).items == 0) lowest = static_cast<Priority>(index_of(lowest) - 1);
+    Flight& last = *queue.of(lowest).lines.last()->flights.last();
+    end_all_waiters(last, Outcome::preempted);
+    drop_if_abandoned(last);
+  }
+}
+
+Flight* SchedulerCore::State::joinable(const Digest& key) const noexcept {
+  Flight* flight = in_flight.find(key);
+  return flight != nullptr && flight->waiters < kMaxWaitersPerFlight ? flight : nullptr;
+}
+
+Flight& SchedulerCore::State::open_flight(const Submission& submission, Tenant& tenant) noexcept {
+  Flight& flight = flights.acquire();
+  flight.work = submission.work;
+  flight.size = at_least_one(submission.size);
+  flight.arrival = now;
+  flight.sequence = ++arrivals;
+  flight.tenant = &tenant;
+  flight.priority = submission.priority;
+  flight.urgent = submission.deadline;
+  if (submission.key) {
+    flight.key = *submission.key;
+    in_flight.insert(flight);
+  }
+  queue.push_back(flight);
+  return flight;
+}
+
+WaiterId SchedulerCore::State::attach(Flight& flight, Deadline deadline, Priority priority, void* record) noexcept {
+  if (flight.state == FlightState::queued) {
+    queue.move(flight, std::min(flight.priority, priority), std::min(flight.urgent, deadline));
+  }
+  Waiter& waiter = waiters.acquire();
+  waiter.record = record;
+  waiter.deadline = deadline;
+  waiter.flight = &flight;
+  waiter.joined = flight.opened;
+  flight.opened = true;
+  waiter.previous = flight.last_waiter;
+  (flight.last_waiter != nullptr ? flight.last_waiter->next : flight.first_waiter) = &waiter;
+  flight.last_waiter = &waiter;
+  ++flight.waiters;
+  if (deadline != kNoDeadline) deadlines.push(waiter);
+  ++stats.accepted;
+  ++stats.waiters;
+  if (waiter.joined) ++stats.joined;
+  return WaiterId{Slab<Waiter>::id_of(waiter)};
+}
+
+}  // namespace tidegate

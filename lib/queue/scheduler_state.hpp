@@ -1,0 +1,105 @@
+// The state of a SchedulerCore, and the steps its events are made of.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "queue/admission.hpp"
+#include "queue/batch_former.hpp"
+#include "queue/deadline_heap.hpp"
+#include "queue/decision_log.hpp"
+#include "queue/latency_model.hpp"
+#include "queue/room.hpp"
+#include "queue/scheduler_core.hpp"
+#include "queue/single_flight.hpp"
+#include "queue/standing_queue.hpp"
+#include "queue/tenant.hpp"
+
+namespace tidegate {
+
+/// The flights that run in one slot.
+struct Batch : SlabNode {
+  FlightList flights;
+  TimePoint formed{};
+  BatchShape shape{};
+  std::uint32_t level = 1;     ///< batches that ran when it started, itself included
+  double expected_end = 0;     ///< as State::expected_ends
+  std::uint64_t decision = 0;  ///< its number in the log
+};
+
+/// Nanoseconds since the clock's start.
+[[nodiscard]] inline double ns_of(TimePoint time) noexcept {
+  return static_cast<double>(time.time_since_epoch().count());
+}
+
+/// Every event has the same three steps: begin (time passes, due waiters end), its
+/// own change, settle (whoever became due ends, free slots take batches).
+///
+/// Memory is asked for where a request can still be refused: whoever is accepted has
+/// room for everything its end needs. Only a batch needs more; without memory it
+/// starts later.
+struct SchedulerCore::State {
+  State(const BatchingOptions& batching, const AdmissionOptions& caps, std::uint32_t slot_count, BatchLayout layout)
+      : admission(batching, caps),
+        former(batching, layout),
+        model(layout),
+        tenants(caps),
+        standing(caps.max_standing_delay),
+        predicts(batching.prediction == Prediction::learned),
+        slots(slot_count) {}
+
+  void begin(TimePoint event_time) noexcept;
+  void settle() noexcept;
+  [[nodiscard]] Outlook outlook() const noexcept;
+  [[nodiscard]] bool may_start_batch() const noexcept;
+  [[nodiscard]] TimePoint linger_end() const noexcept;
+  void end_hopeless() noexcept;
+  [[nodiscard]] bool end_late(Flight& flight, const Outlook& ahead) noexcept;
+  [[nodiscard]] Trigger trigger() const noexcept;
+  void start_batch();
+  void log(Batch& batch, const FormedBatch& formed, Trigger trigger) noexcept;
+
+  void make_room_for_waiter(Deadline deadline);
+  Result<Accepted> accept(const Submission& submission);
+  Result<void> check_deadline(const Submission& submission, const ItemSize& size) noexcept;
+  [[nodiscard]] double estimated_time(const ItemSize& size, Priority priority) const noexcept;
+  void displace(const ItemSize& size) noexcept;
+  [[nodiscard]] Flight* joinable(const Digest& key) const noexcept;
+  Flight& open_flight(const Submission& submission, Tenant& tenant) noexcept;
+  WaiterId attach(Flight& flight, Deadline deadline, Priority priority, void* record) noexcept;
+
+  void end_waiter(Waiter& waiter, Outcome outcome) noexcept;
+  void lose_urgency(Flight& flight) noexcept;
+  void end_all_waiters(Flight& flight, Outcome outcome) noexcept;
+  void drop_if_abandoned(Flight& flight) noexcept;
+  void retire(Flight& flight) noexcept;
+  void finish(Batch& batch) noexcept;
+
+  Admission admission;
+  BatchFormer former;
+  LatencyModel model;
+  TenantTable tenants;
+  StandingQueue standing;
+  bool predicts;
+  std::uint32_t slots;
+  std::uint32_t announced = 0;  // requests on their way
+  std::uint64_t arrivals = 0;
+  double expected_ends = 0;    // sum over running batches, ns since the clock's start
+  bool refusing_late = false;  // the last deadline that was checked could not be held
+  bool draining = false;
+  bool starved = false;  // there was no memory for a batch that could start
+  TimePoint now{TimePoint::min()};
+
+  Slab<Waiter> waiters;
+  Slab<Flight> flights;
+  Slab<Batch> batches;
+  FlightQueue queue;
+  SingleFlight in_flight;
+  DeadlineHeap deadlines{waiters};
+  DecisionLog decisions;
+
+  Commands commands;
+  SchedulerStats stats;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,92 @@
+// Tenant: whose requests wait, and how much each has been served.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "queue/flight.hpp"
+#include "queue/token_bucket.hpp"
+#include "tidegate/queue.hpp"
+#include "tidegate/result.hpp"
+
+namespace tidegate {
+
+inline constexpr std::size_t kPriorities = 3;
+[[nodiscard]] constexpr std::size_t index_of(Priority priority) noexcept { return static_cast<std::size_t>(priority); }
+
+/// What waits of one tenant in one class.
+struct TenantLine {
+  FlightTree flights;
+  Tenant* tenant = nullptr;
+  /// Tokens served so far, in the time of the class: a line that comes back is lifted to
+  /// the line served last, so nobody saves up.
+  double served = 0;
+  TreeHook<TenantLine> hook{};  ///< among the lines of its class that have flights
+
+  // Of the batch that is being formed.
+  std::uint64_t formation = 0;      ///< the one the fields below belong to
+  Flight* cursor = nullptr;         ///< the next to look at
+  std::uint64_t last_sequence = 0;  ///< the furthest that was taken
+  TimePoint last_order{};
+  bool set_aside = false;  ///< nothing more to take; not among its class's lines
+  TenantLine* next_touched = nullptr;
+};
+
+struct Tenant {
+  std::string name;
+  double weight = 1;
+  std::array<TenantLine, kPriorities> lines{};
+  std::uint32_t queued = 0;   ///< flights
+  std::uint32_t running = 0;  ///< flights
+  bool listed = false;        ///< in AdmissionOptions::tenants: never forgotten
+  TokenBucket requests_minute, requests_day, tokens_minute;
+};
+
+struct LineOrder {
+  static TreeHook<TenantLine>& hook(TenantLine& line) noexcept { return line.hook; }
+  static bool before(const TenantLine& a, const TenantLine& b) noexcept {
+    if (a.served != b.served) return a.served < b.served;
+    // Equal service: by name, so that a schedule does not depend on addresses.
+    return a.tenant->name < b.tenant->name;
+  }
+};
+using LineTree = OrderTree<TenantLine, LineOrder>;
+
+/// The tenants seen lately, at most kMostTenants; those without anything to remember make
+/// room for new ones.
+class TenantTable {
+ public:
+  explicit TenantTable(const AdmissionOptions& options);
+
+  /// nullptr if there is no room: kMostTenants all wait, run or have used some of their
+  /// rates. May throw std::bad_alloc; then nothing has changed.
+  [[nodiscard]] Tenant* find_or_add(std::string_view name, TimePoint now);
+
+  /// Error: quota_exceeded (which rate, its numbers, retry_after). Allocates nothing.
+  [[nodiscard]] static Result<void> check_rates(const Tenant& tenant, std::uint64_t tokens, TimePoint now) noexcept;
+  static void charge(Tenant& tenant, std::uint64_t tokens, TimePoint now) noexcept;
+
+  [[nodiscard]] std::size_t size() const noexcept { return tenants_.size(); }
+
+  static constexpr std::size_t kMostTenants = 4096;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const noexcept { return std::hash<std::string_view>{}(name); }
+  };
+  Tenant& add(std::string_view name, double weight, const TenantLimits& limits);
+  void drop_idle(TimePoint now) noexcept;
+
+  TenantLimits limits_;  ///< of those that are not listed
+
+  std::unordered_map<std::string, std::unique_ptr<Tenant>, Hash, std::equal_to<>> tenants_;
+  Tenant* nobody_ = nullptr;  ///< the tenant of the empty name
+};
+
+}  // namespace tidegate

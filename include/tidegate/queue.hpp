@@ -45,6 +45,10 @@ struct BatchingOptions {
   /// A class that no batch has been opened for so long goes next, though in at most
   /// every other batch; 0 = twenty mean batch times.
   Duration max_class_wait{0};
+  /// A batch inside the model for so long is taken for stuck: its requests without a deadline
+  /// end (stuck), nobody joins it any more, and its slot stays taken until it returns. 0 = ten
+  /// times the 99th percentile predicted, a second at least, once times have been learned.
+  Duration stuck_after{0};
 };
 
 /// What one tenant may ask of a model; 0 = no limit. Rates are token buckets that hold one

@@ -208,6 +208,9 @@ constexpr std::array kModelFields{
     duration<kOptions, kBatching, &BatchingOptions::max_class_wait>(
         {"batching.max_class_wait_us", "", "a class passed over so long goes next; 0 = twenty mean batches"},
         limits::kClassWait),
+    duration<kOptions, kBatching, &BatchingOptions::stuck_after>(
+        {"batching.stuck_after_ms", "", "time in the model from which a batch is stuck; 0 = ten times the learned p99"},
+        limits::kStuckAfter),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_items>(
         {"admission.max_queued_items", "items", "most requests waiting"}, limits::kQueuedItems),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_tokens>(

@@ -110,6 +110,7 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
     gauge("tidegate_queue_tokens", "Tokens waiting", stats.queued_tokens);
     gauge("tidegate_queue_bytes", "Input bytes waiting", stats.queued_bytes);
     gauge("tidegate_running_batches", "Batches inside the model", stats.running_batches);
+    gauge("tidegate_stuck_batches", "Batches inside the model for far too long", stats.stuck_batches);
     gauge("tidegate_requests_in_flight", "Requests accepted and not completed", stats.waiters);
     const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
       samples.push_back({name, help, MetricKind::counter, labels, static_cast<double>(value)});

@@ -46,6 +46,7 @@ inline constexpr Range kQueuedItems{1, 1 << 22};
 inline constexpr Range kQueuedTokens{1, kMostTokens};
 inline constexpr Range kQueuedBytes{1, kMostBytes};
 
+inline constexpr TimeRange<Milli> kStuckAfter{Milli(0), std::chrono::hours(24)};
 inline constexpr Range kTenantShare{1, 100};
 inline constexpr TimeRange<Micro> kStandingDelay{Micro(0), std::chrono::minutes(1)};
 /// Of requests or tokens in a period; 0 = no limit.

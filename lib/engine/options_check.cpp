@@ -85,6 +85,7 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("batching.interactive_floor", batching.interactive_floor, limits::kInteractiveFloor));
   TIDEGATE_CHECK(in_range("batching.batch_floor", batching.batch_floor, limits::kBatchFloor));
   TIDEGATE_CHECK(in_range("batching.max_class_wait", batching.max_class_wait, limits::kClassWait));
+  TIDEGATE_CHECK(in_range("batching.stuck_after", batching.stuck_after, limits::kStuckAfter));
   const AdmissionOptions& admission = options.admission;
   TIDEGATE_CHECK(in_range("admission.max_queued_items", admission.max_queued_items, limits::kQueuedItems));
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));

@@ -2,10 +2,12 @@
 // one below, or ends it; what happens around the steps is in pipeline_effects.cpp.
 #include "engine/pipeline.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/try.hpp"
 #include "engine/guarded_call.hpp"
+#include "engine/isolating_run.hpp"
 #include "request/request_key.hpp"
 
 namespace tidegate {
@@ -212,13 +214,17 @@ bool Pipeline::dispatch(RunBatch& batch) noexcept {
 
 /// Runs on a worker.
 void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease) noexcept {
-  compute(batch, lease->replica());
+  const BatchEnd end = compute(batch, lease->replica());
   lease.reset();  // before the scheduler hands the slot to the next batch
   Effects effects;
   {
     MutexLock lock(mutex_);
     const TimePoint now = services_->clock->now();
-    core_.batch_done(now, batch.id);
+    for (void* one : batch.works) {
+      const Work& work = *static_cast<Work*>(one);
+      if (work.poisonous && work.key) core_.quarantine(now, *work.key);
+    }
+    core_.batch_done(now, batch.id, end);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
   }
@@ -226,21 +232,24 @@ void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease) noe
 }
 
 /// The only place where the model computes.
-void Pipeline::compute(const RunBatch& batch, ReplicaId replica) noexcept {
+BatchEnd Pipeline::compute(const RunBatch& batch, ReplicaId replica) noexcept {
   std::vector<BatchItem> items;
   try {
     items.resize(batch.works.size());
   } catch (...) {
     const Error error = thrown_on_the_way();
     for (void* work : batch.works) static_cast<Work*>(work)->output = error;
-    return;
+    return BatchEnd::failed;
   }
   for (std::size_t i = 0; i < items.size(); ++i) items[i].input = &static_cast<Work*>(batch.works[i])->input;
   const TimePoint start = services_->clock->now();
-  guarded_run(*runners_.at(replica), items);
+  const BatchEnd end = run_isolating(*runners_.at(replica), items);
   const Duration elapsed = services_->clock->now() - start;
+  const auto good = [](const BatchItem& item) { return item.output.has_value(); };
+  const bool split = end == BatchEnd::failed && std::any_of(items.begin(), items.end(), good);
   for (std::size_t i = 0; i < items.size(); ++i) {
     Work& work = *static_cast<Work*>(batch.works[i]);
+    work.poisonous = split && is_models_failure(items[i]);
     work.output = std::move(items[i].output);
     work.dispatch = start - work.formed;
     work.run = elapsed;
@@ -250,6 +259,7 @@ void Pipeline::compute(const RunBatch& batch, ReplicaId replica) noexcept {
     if (work.key && work.output) services_->cache->put(*work.key, *work.output);
   }
   metrics_.batch_ran(items.size(), elapsed);
+  return end;
 }
 
 /// Tells the request and those that ended with it. `refusal` is why this runs here and

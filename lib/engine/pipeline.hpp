@@ -30,6 +30,7 @@ struct Work : std::enable_shared_from_this<Work> {
   Duration run{0};
   std::uint32_t batch_size = 0;
   std::int32_t replica = -1;
+  bool poisonous = false;                   ///< the model failed on it alone and not on its neighbours
   std::shared_ptr<Work> held_by_scheduler;  ///< itself, until retired
   Work* next_retired = nullptr;
 };
@@ -105,7 +106,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] Result<void> enqueue(Passage passage);
   [[nodiscard]] bool dispatch(RunBatch& batch) noexcept;
   void run(const RunBatch& batch, std::optional<ReplicaLease> lease) noexcept;
-  void compute(const RunBatch& batch, ReplicaId replica) noexcept;
+  [[nodiscard]] BatchEnd compute(const RunBatch& batch, ReplicaId replica) noexcept;
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
   void vacate(PendingRequest* first) noexcept;
 

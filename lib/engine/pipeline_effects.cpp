@@ -129,7 +129,7 @@ void Pipeline::perform(Effects effects) noexcept {
     UniqueFunction<void()> note;
     {
       MutexLock lock(mutex_);
-      for (std::size_t i = 0; i < refused; ++i) core_.batch_done(now, effects.batches[i].id);
+      for (std::size_t i = 0; i < refused; ++i) core_.batch_done(now, effects.batches[i].id, BatchEnd::failed);
       if (again) {
         static_cast<void>(arm_alarm(now));  // refused: the next event tries again
         effects = take_effects();
@@ -190,6 +190,8 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
       return Error(ErrorCode::overloaded, "the request has waited too long in a queue that does not empty");
     case Outcome::preempted:
       return Error(ErrorCode::preempted, "the queue is full, and the request gave way to one of a higher class");
+    case Outcome::stuck:
+      return Error(ErrorCode::stuck, "the model has not come back in ten times the time it should take");
     case Outcome::cancelled: return Error(ErrorCode::cancelled, "the request was cancelled");
     case Outcome::shutting_down:
       return Error(ErrorCode::shutting_down, "the engine shut down before the request was answered");

@@ -100,10 +100,14 @@ void Admission::record_batch(Duration duration) noexcept {
   batch_ns_ = batches_++ == 0 ? ns : batch_ns_ + kNewestWeight * (ns - batch_ns_);
 }
 
-double Admission::batches_of(const BatchShape& shape) const noexcept {
+double Admission::exact_batches_of(const BatchShape& shape) const noexcept {
   const double by_rows = static_cast<double>(shape.rows) / batching_.max_batch_size;
   const double by_tokens = static_cast<double>(shape.tokens) / static_cast<double>(batching_.max_batch_tokens);
-  return std::max(1.0, std::ceil(std::max(by_rows, by_tokens)));
+  return std::max(by_rows, by_tokens);
+}
+
+double Admission::batches_of(const BatchShape& shape) const noexcept {
+  return std::max(1.0, std::ceil(exact_batches_of(shape)));
 }
 
 Duration Admission::retry_after(const FlightQueue& queue, std::uint32_t slots) const noexcept {

@@ -39,7 +39,9 @@ class Admission {
   /// The time to work off what waits now, between kShortestRetry and kLongestRetry.
   [[nodiscard]] Duration retry_after(const FlightQueue& queue, std::uint32_t slots) const noexcept;
 
-  /// Full batches that hold as much, at least 1.
+  /// Full batches that hold as much, not rounded; above 0 for a shape of something.
+  [[nodiscard]] double exact_batches_of(const BatchShape& shape) const noexcept;
+  /// The same, whole and at least 1.
   [[nodiscard]] double batches_of(const BatchShape& shape) const noexcept;
 
   static constexpr Duration kAssumedBatch = std::chrono::milliseconds(50);  ///< before the first batch

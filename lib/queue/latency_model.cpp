@@ -18,7 +18,9 @@ constexpr std::uint32_t kDriftBatches = 16;  // out of bounds in a row, and the 
 constexpr double kPastAfterDrift = 0.02;
 // Keeps the equations solvable where all batches were alike, far below what one batch adds.
 constexpr double kRidge = 1e-9;
-constexpr std::uint64_t kTailEvery = 8;   // batches between two readings of the tail
+constexpr std::uint64_t kTailEvery = 8;  // batches between two readings of the tail
+constexpr std::uint64_t kEagerSolutions = 128;
+constexpr std::uint64_t kSolveEvery = 4;
 constexpr std::uint64_t kFirstFits = 16;  // of a level: before them, predictions are no yardstick
 
 /// Solves the equations of the chosen terms by elimination; false where they are singular.
@@ -119,7 +121,9 @@ void LatencyModel::learn(std::uint32_t running, const BatchShape& shape, Duratio
   }
   ++level.samples;
   ++samples_;
-  solve(level);
+  // One batch moves the fit of hundreds by little, so then not each is worth a solution.
+  const bool settled = level.samples > kEagerSolutions && level.quick_fading == 0;
+  if (!settled || level.samples % kSolveEvery == 0) solve(level);
   if (samples_ >= kConfidentSamples && samples_ % kTailEvery == 0) {
     tail95_ = std::max(1.0, ratios_.quantile(0.95));
     tail99_ = std::max(1.0, ratios_.quantile(0.99));

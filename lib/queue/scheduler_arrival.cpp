@@ -1,4 +1,6 @@
 // Who is let in: the part of the scheduler core that accepts and refuses.
+#include <cmath>
+
 #include "base/try.hpp"
 #include "queue/scheduler_state.hpp"
 
@@ -13,6 +15,13 @@ void SchedulerCore::State::make_room_for_waiter(Deadline deadline) {
 
 Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& submission) {
   if (draining) return Error(ErrorCode::shutting_down, "the queue is draining and takes no new requests");
+  if (submission.key) {
+    const Duration left = poison.left(*submission.key, now);
+    if (left > Duration::zero()) {
+      return Error(ErrorCode::backend_failed, "an equal request has just made the model fail by itself")
+          .with_retry_after(left);
+    }
+  }
   if (submission.key && submission.joining == Submission::Joining::allowed) {
     if (Flight* flight = joinable(*submission.key)) {
       make_room_for_waiter(submission.deadline);
@@ -55,9 +64,19 @@ double SchedulerCore::State::estimated_time(const ItemSize& size, Priority prior
     ahead.squares += total.squares;
   }
   const double remainder = std::max(0.0, expected_ends - ns_of(now) * stats.running_batches);
-  const double work = model.sum(slots, ahead, admission.batches_of(ahead));
-  // Slower than foreseen once in twenty; on a free slot it would disturb nobody, so there the mean will do.
-  return (remainder + work) / std::max<std::uint32_t>(1, slots) + alone * (model.tail95() - 1);
+  const double needed = admission.batches_of(ahead);
+  const double items = model.sum(slots, ahead, 0);
+  double work = model.sum(slots, ahead, needed);
+  double last = alone;
+  if (former.can_fill_batch(queue)) {
+    // Behind a backlog every batch runs full, his own as well: later ones fill it up.
+    work += items * (needed / admission.exact_batches_of(ahead) - 1);
+    last = work / needed;
+  }
+  // Slower than foreseen once in twenty: what batches deviate by adds up as the root of
+  // their number. On a free slot it would disturb nobody, so there the mean will do.
+  const double spread = last * (model.tail95() - 1) * std::sqrt(needed);
+  return (remainder + work) / std::max<std::uint32_t>(1, slots) + spread;
 }
 
 /// Refuses who would only wait for his deadline. Once it has refused it wants a tenth to

@@ -15,6 +15,7 @@ void SchedulerCore::State::begin(TimePoint event_time) noexcept {
     end_waiter(*due, Outcome::deadline_exceeded);
     drop_if_abandoned(flight);
   }
+  if (earliest_stuck != kNoDeadline && earliest_stuck <= now) find_stuck();
 }
 
 void SchedulerCore::State::settle() noexcept {
@@ -106,6 +107,41 @@ void SchedulerCore::State::log(Batch& batch, const FormedBatch& formed, Trigger 
   batch.decision = decisions.record(decision);
 }
 
+void SchedulerCore::State::watch(Batch& batch, const FormedBatch& formed) noexcept {
+  Duration allowed = stuck_after;
+  if (allowed <= Duration::zero()) {
+    if (formed.mean_ns <= 0) return;
+    constexpr double kTimes = 10;
+    constexpr Duration kLeast = std::chrono::seconds(1);
+    allowed = std::max(kLeast, Duration(static_cast<std::int64_t>(formed.mean_ns * model.tail99() * kTimes)));
+  }
+  batch.stuck_at = now > kNoDeadline - allowed ? kNoDeadline : now + allowed;
+  earliest_stuck = std::min(earliest_stuck, batch.stuck_at);
+}
+
+/// Batches whose time is up: nobody may wait for them without an end of his own.
+void SchedulerCore::State::find_stuck() noexcept {
+  earliest_stuck = kNoDeadline;
+  batches.for_each([this](Batch& batch) {
+    if (batch.stuck || batch.stuck_at == kNoDeadline) return;
+    if (batch.stuck_at > now) {
+      earliest_stuck = std::min(earliest_stuck, batch.stuck_at);
+      return;
+    }
+    batch.stuck = true;
+    ++stats.stuck_batches;
+    for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
+      in_flight.erase(*flight);
+      Waiter* waiter = flight->first_waiter;
+      while (waiter != nullptr) {
+        Waiter* const next = waiter->next;
+        if (waiter->deadline == kNoDeadline) end_waiter(*waiter, Outcome::stuck);
+        waiter = next;
+      }
+    }
+  });
+}
+
 void SchedulerCore::State::start_batch() {
   std::vector<void*> works;
   works.reserve(former.most_flights(queue));
@@ -134,6 +170,7 @@ void SchedulerCore::State::start_batch() {
   ++stats.batches;
   ++stats.running_batches;
   log(batch, formed, why);
+  watch(batch, formed);
   stats.batched_items += batch.flights.size();
   stats.running_items += batch.flights.size();
 }
@@ -154,6 +191,7 @@ void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept 
     case Outcome::would_miss: ++stats.would_miss; break;
     case Outcome::shed: ++stats.shed; break;
     case Outcome::preempted: ++stats.preempted; break;
+    case Outcome::stuck: ++stats.stuck; break;
     case Outcome::cancelled: ++stats.cancelled; break;
     case Outcome::shutting_down: ++stats.shut_down; break;
   }
@@ -190,11 +228,15 @@ void SchedulerCore::State::retire(Flight& flight) noexcept {
   flights.release(flight);
 }
 
-void SchedulerCore::State::finish(Batch& batch) noexcept {
-  admission.record_batch(now - batch.formed);
+void SchedulerCore::State::finish(Batch& batch, BatchEnd end) noexcept {
+  stats.stuck_batches -= batch.stuck ? 1 : 0;
   decisions.finish(batch.decision, now - batch.formed);
-  model.learn(batch.level, batch.shape, now - batch.formed);
+  if (end == BatchEnd::ran && !batch.stuck) {
+    admission.record_batch(now - batch.formed);
+    model.learn(batch.level, batch.shape, now - batch.formed);
+  }
   --stats.running_batches;
+  if (stats.running_batches == 0) earliest_stuck = kNoDeadline;
   expected_ends = stats.running_batches == 0 ? 0 : expected_ends - batch.expected_end;
   stats.running_items -= batch.flights.size();
   while (Flight* flight = batch.flights.front()) {
@@ -240,6 +282,7 @@ Result<SchedulerCore::Accepted> SchedulerCore::submit(TimePoint now, const Submi
       case ErrorCode::too_large: ++state.stats.refused_too_large; break;
       case ErrorCode::quota_exceeded: ++state.stats.refused_quota; break;
       case ErrorCode::overloaded: ++state.stats.refused_late; break;
+      case ErrorCode::backend_failed: ++state.stats.refused_poison; break;
       default: ++state.stats.refused_full; break;
     }
   }
@@ -265,16 +308,22 @@ void SchedulerCore::advance(TimePoint now) {
   state_->settle();
 }
 
-void SchedulerCore::batch_done(TimePoint now, BatchId id) {
+void SchedulerCore::batch_done(TimePoint now, BatchId id, BatchEnd end) {
   State& state = *state_;
   state.begin(now);
-  if (Batch* batch = state.batches.find(static_cast<std::uint64_t>(id))) state.finish(*batch);
+  if (Batch* batch = state.batches.find(static_cast<std::uint64_t>(id))) state.finish(*batch, end);
   state.settle();
 }
 
 void SchedulerCore::set_slots(TimePoint now, std::uint32_t slots) {
   state_->begin(now);
   state_->slots = slots;
+  state_->settle();
+}
+
+void SchedulerCore::quarantine(TimePoint now, const Digest& key) {
+  state_->begin(now);
+  state_->poison.add(key, state_->now);
   state_->settle();
 }
 
@@ -330,7 +379,7 @@ Commands& SchedulerCore::commands() noexcept { return state_->commands; }
 TimePoint SchedulerCore::next_wake() const noexcept {
   const State& state = *state_;
   if (state.starved) return state.now;
-  const TimePoint deadline = state.deadlines.earliest();
+  const TimePoint deadline = std::min(state.deadlines.earliest(), state.earliest_stuck);
   const bool lingering = !state.queue.empty() && state.stats.running_batches < state.slots;
   return lingering ? std::min(deadline, state.linger_end()) : deadline;
 }

@@ -45,6 +45,7 @@ enum class Outcome : std::uint8_t {
   would_miss,  ///< the deadline is ahead, but the model would take longer
   shed,        ///< it has waited too long in a queue that stands (max_standing_delay)
   preempted,   ///< it gave way to a higher class in a full queue
+  stuck,       ///< its batch has been inside the model for too long
   cancelled,
   shutting_down,
 };
@@ -55,6 +56,12 @@ struct Complete {
   Outcome outcome = Outcome::answered;
   void* work = nullptr;  ///< set when answered
   bool joined = false;   ///< the flight was started by another waiter
+};
+
+/// How a batch ended.
+enum class BatchEnd : std::uint8_t {
+  ran,
+  failed,  ///< as a whole, or in parts that were run again: its time says nothing
 };
 
 /// Run these flights together, in this order, in a slot that is now taken.
@@ -82,16 +89,18 @@ struct SchedulerStats {
   std::uint64_t accepted = 0;  ///< waiters
   std::uint64_t joined = 0;    ///< of them, those that joined a flight
   std::uint64_t refused_full = 0, refused_too_large = 0, refused_draining = 0;
-  std::uint64_t refused_quota = 0;  ///< the tenant's rate or share
-  std::uint64_t refused_late = 0;   ///< it would have missed its deadline
+  std::uint64_t refused_quota = 0;   ///< the tenant's rate or share
+  std::uint64_t refused_late = 0;    ///< it would have missed its deadline
+  std::uint64_t refused_poison = 0;  ///< an equal one has failed alone lately
   std::uint64_t answered = 0, deadline_exceeded = 0, would_miss = 0, cancelled = 0, shut_down = 0;
-  std::uint64_t shed = 0, preempted = 0;
+  std::uint64_t shed = 0, preempted = 0, stuck = 0;
   std::uint64_t batches = 0, batched_items = 0;
   std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left
   std::uint32_t queued_items = 0;  ///< flights waiting now
   std::uint64_t queued_tokens = 0, queued_bytes = 0;
   std::uint32_t running_batches = 0, running_items = 0;
-  std::uint32_t waiters = 0;  ///< accepted and not completed
+  std::uint32_t stuck_batches = 0;  ///< of the running ones
+  std::uint32_t waiters = 0;        ///< accepted and not completed
 };
 
 /// Thread-compatible: the driver serializes all calls. `now` never goes backwards.
@@ -115,7 +124,8 @@ class SchedulerCore {
   [[nodiscard]] std::optional<WaiterId> join(TimePoint now, const Digest& key, Deadline deadline, Priority priority,
                                              void* waiter);
 
-  /// Accepts a request or refuses it unchanged: shutting_down, too_large (the item
+  /// Accepts a request or refuses it unchanged: shutting_down, backend_failed (in
+  /// quarantine), too_large (the item
   /// alone breaks a batch cap or a queue cap), queue_full (which cap, its numbers,
   /// retry_after), quota_exceeded (the tenant's rate or share), overloaded (it would
   /// miss its deadline, or too many tenants wait). Where lower classes can give way,
@@ -136,7 +146,11 @@ class SchedulerCore {
   void advance(TimePoint now);
 
   /// The batch has run; its slot is free. Unknown or repeated ids are ignored.
-  void batch_done(TimePoint now, BatchId id);
+  void batch_done(TimePoint now, BatchId id, BatchEnd end = BatchEnd::ran);
+
+  /// A request of this key failed by itself where others did not: for a minute, equal ones
+  /// are refused (backend_failed).
+  void quarantine(TimePoint now, const Digest& key);
 
   /// Slots may grow and shrink; running batches above the new number finish.
   void set_slots(TimePoint now, std::uint32_t slots);

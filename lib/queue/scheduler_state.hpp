@@ -9,6 +9,7 @@
 #include "queue/deadline_heap.hpp"
 #include "queue/decision_log.hpp"
 #include "queue/latency_model.hpp"
+#include "queue/quarantine.hpp"
 #include "queue/room.hpp"
 #include "queue/scheduler_core.hpp"
 #include "queue/single_flight.hpp"
@@ -25,6 +26,8 @@ struct Batch : SlabNode {
   std::uint32_t level = 1;     ///< batches that ran when it started, itself included
   double expected_end = 0;     ///< as State::expected_ends
   std::uint64_t decision = 0;  ///< its number in the log
+  TimePoint stuck_at = kNoDeadline;
+  bool stuck = false;
 };
 
 /// Nanoseconds since the clock's start.
@@ -45,6 +48,7 @@ struct SchedulerCore::State {
         model(layout),
         tenants(caps),
         standing(caps.max_standing_delay),
+        stuck_after(batching.stuck_after),
         predicts(batching.prediction == Prediction::learned),
         slots(slot_count) {}
 
@@ -73,13 +77,18 @@ struct SchedulerCore::State {
   void end_all_waiters(Flight& flight, Outcome outcome) noexcept;
   void drop_if_abandoned(Flight& flight) noexcept;
   void retire(Flight& flight) noexcept;
-  void finish(Batch& batch) noexcept;
+  void finish(Batch& batch, BatchEnd end) noexcept;
+  void watch(Batch& batch, const FormedBatch& formed) noexcept;
+  void find_stuck() noexcept;
 
   Admission admission;
   BatchFormer former;
   LatencyModel model;
   TenantTable tenants;
   StandingQueue standing;
+  Quarantine poison;
+  Duration stuck_after;
+  TimePoint earliest_stuck = kNoDeadline;  // no running batch is taken for stuck before
   bool predicts;
   std::uint32_t slots;
   std::uint32_t announced = 0;  // requests on their way

@@ -187,3 +187,96 @@ TEST_CASE("engine faults: a queue that fills up during a look-up ends the reques
   CHECK(running.answered());
   CHECK(queued.answered());
 }
+
+namespace {
+
+/// Throws for every batch that holds the text "poison".
+void refuse_poison(std::span<BatchItem> batch) {
+  for (const BatchItem& item : batch) {
+    if (std::get<std::string>(item.input->input) == "poison") throw std::runtime_error("poisoned");
+  }
+  FakeRunner::answer(batch);
+}
+
+}  // namespace
+
+TEST_CASE("engine faults 4.13/61: one poisonous item among 31 good ones fails alone, and is refused for a minute") {
+  EngineRig rig({}, {}, refuse_poison);
+  Answer first;
+  Answer answers[32];
+  REQUIRE(rig.engine->infer(rig.request("first"), first.callback()));
+  for (int i = 0; i < 32; ++i) {
+    REQUIRE(rig.engine->infer(rig.request(i == 17 ? "poison" : "good " + std::to_string(i)), answers[i].callback()));
+  }
+  rig.settle();
+  for (int i = 0; i < 32; ++i) {
+    CHECK(answers[i].calls == 1);
+    CHECK(answers[i].answered() == (i != 17));
+  }
+  CHECK(answers[17].has(ErrorCode::backend_failed));
+  // One for the first, one for all, two for each of five levels.
+  CHECK(rig.log->batches.size() == 1 + 1 + 2 * 5);
+
+  Answer again;
+  const auto refused = rig.engine->infer(rig.request("poison"), again.callback());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == ErrorCode::backend_failed);
+  CHECK(refused.error().retry_after() > std::chrono::seconds(59));
+  rig.clock->advance(std::chrono::seconds(61));
+  CHECK(rig.engine->infer(rig.request("poison"), again.callback()));
+  rig.settle();
+  CHECK(again.has(ErrorCode::backend_failed));
+}
+
+TEST_CASE("engine faults 4.13/57: a model that always throws fails every item, and none is held against it") {
+  EngineRig rig({}, {}, [](std::span<BatchItem>) { throw std::runtime_error("broken"); });
+  Answer first;
+  Answer answers[8];
+  REQUIRE(rig.engine->infer(rig.request("first"), first.callback()));
+  for (int i = 0; i < 8; ++i) {
+    REQUIRE(rig.engine->infer(rig.request("text " + std::to_string(i)), answers[i].callback()));
+  }
+  rig.settle();
+  for (const Answer& answer : answers) CHECK(answer.has(ErrorCode::backend_failed));
+  CHECK(rig.log->batches.size() == 1 + 15);
+  Answer again;
+  CHECK(rig.engine->infer(rig.request("text 0"), again.callback()));
+  rig.settle();
+}
+
+TEST_CASE("engine faults 4.13/60: a batch that is too large for memory is run in parts that are not") {
+  EngineRig rig({}, {}, [](std::span<BatchItem> batch) {
+    if (batch.size() > 4) throw std::bad_alloc();
+    FakeRunner::answer(batch);
+  });
+  Answer first;
+  Answer answers[16];
+  REQUIRE(rig.engine->infer(rig.request("first"), first.callback()));
+  for (int i = 0; i < 16; ++i) {
+    REQUIRE(rig.engine->infer(rig.request("text " + std::to_string(i)), answers[i].callback()));
+  }
+  rig.settle();
+  for (int i = 0; i < 16; ++i) {
+    REQUIRE(answers[i].answered());
+    const auto& tensor = (*answers[i].result)->outputs.at(0);
+    CHECK(tensor.bytes().size() == FakeRunner::answer_to("x").bytes().size());
+  }
+  CHECK(rig.log->batches.size() == 1 + 1 + 2 + 4);
+}
+
+TEST_CASE("engine faults: a model that is not deterministic is never run twice for one request") {
+  const auto log = std::make_shared<FakeRunner::Log>();
+  auto runner = std::make_unique<FakeRunner>(log, [](std::span<BatchItem>) { throw std::runtime_error("broken"); });
+  runner->mutable_info().deterministic = false;
+  EngineRig rig;
+  std::vector<Replica> set;
+  set.push_back({std::move(runner), {}});
+  REQUIRE(rig.engine->add_model("dice", std::move(set)));
+  Answer answers[5];
+  for (int i = 0; i < 5; ++i) {
+    REQUIRE(rig.engine->infer({"dice", "text " + std::to_string(i), {}}, answers[i].callback()));
+  }
+  rig.settle();
+  for (const Answer& answer : answers) CHECK(answer.has(ErrorCode::backend_failed));
+  CHECK(log->batches.size() == 2);
+}

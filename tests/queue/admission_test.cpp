@@ -23,7 +23,7 @@ Setup held() {
 
 }  // namespace
 
-TEST_CASE("queue: each cap refuses by itself, with its name and numbers") {
+TEST_CASE("queue 4.13/40: each cap refuses by itself, with its name and numbers") {
   SchedulerDriver driver(held());
   SUBCASE("items") {
     for (int i = 0; i < 5; ++i) CHECK(driver.submit());
@@ -52,7 +52,7 @@ TEST_CASE("queue: each cap refuses by itself, with its name and numbers") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: a refusal changes nothing but its counter") {
+TEST_CASE("queue 4.13/17: a refusal changes nothing but its counter") {
   SchedulerDriver driver(held());
   for (int i = 0; i < 5; ++i) driver.submit({1, 2, 3}, at(5000), static_cast<std::uint8_t>(i));
   SchedulerStats before = driver.core.stats();
@@ -87,7 +87,7 @@ TEST_CASE("queue: what runs does not count against the caps, and room returns it
   driver.finish_all();
 }
 
-TEST_CASE("queue: a request too large for any batch, or for the empty queue, is refused as such") {
+TEST_CASE("queue 4.13/24: a request too large for any batch, or for the empty queue, is refused as such") {
   SchedulerDriver driver(held());
   const auto refused = [&](ItemSize size, std::int64_t observed, std::int64_t limit) {
     REQUIRE_FALSE(driver.submit(size));
@@ -125,7 +125,7 @@ TEST_CASE("queue: sums of sizes near the largest number do not wrap") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: retry_after grows with the backlog and the batch time, and shrinks with slots") {
+TEST_CASE("queue 4.13/45: retry_after grows with the backlog and the batch time, and shrinks with slots") {
   const BatchingOptions batching{10, 1000, Duration(0)};
   Admission admission(batching, {});
   Slab<Flight> flights;

@@ -33,7 +33,7 @@ std::vector<std::vector<std::uint32_t>> batches_of(std::uint32_t max_rows, const
 
 }  // namespace
 
-TEST_CASE("queue: with a free slot and no delay a request runs at once, alone") {
+TEST_CASE("queue 4.13/8, 38: with a free slot and no delay a request runs at once, alone") {
   SchedulerDriver driver(with(8, 100, 0, 1));
   driver.submit();
   CHECK(driver.last.started == Batches{{0}});
@@ -75,7 +75,7 @@ TEST_CASE("queue: running batches above a smaller slot count finish, and none st
   driver.finish_all();
 }
 
-TEST_CASE("queue: rows fill a batch first-fit, in order of arrival, the oldest always in it") {
+TEST_CASE("queue 4.13/21, 22, 26: rows fill a batch first-fit, in order of arrival, the oldest always in it") {
   CHECK(batches_of(8, {1, 1, 1, 1, 1, 1}) == Batches{{1, 1, 1, 1, 1, 1}});
   CHECK(batches_of(8, {3, 4, 1}) == Batches{{3, 4, 1}});
   CHECK(batches_of(8, {3, 7}) == Batches{{3}, {7}});
@@ -97,7 +97,7 @@ TEST_CASE("queue: tokens fill a batch as rows do") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: a size of zero rows and tokens counts as one") {
+TEST_CASE("queue 4.13/25: a size of zero rows and tokens counts as one") {
   SchedulerDriver driver(with(2, 100, 0, 0));
   const auto accept = [&](std::uintptr_t n) {
     Submission submission;
@@ -111,7 +111,7 @@ TEST_CASE("queue: a size of zero rows and tokens counts as one") {
   CHECK(driver.core.take_commands().run.at(0).works.size() == 2);
 }
 
-TEST_CASE("queue: an item is overtaken in at most eight batches") {
+TEST_CASE("queue 4.13/27: an item is overtaken in at most eight batches") {
   // 6 of 10 tokens go to every batch's oldest; the 5 never fits beside it, the 4s do.
   SchedulerDriver driver(with(100, 10, 0, 0));
   for (int i = 0; i < 12; ++i) driver.submit({1, 6, 0});  // works 0..11
@@ -130,7 +130,7 @@ TEST_CASE("queue: an item is overtaken in at most eight batches") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: a free slot waits for company until the oldest has waited the delay, not a moment longer") {
+TEST_CASE("queue 4.13/9: a free slot waits for company until the oldest has waited the delay, not a moment longer") {
   SchedulerDriver driver(with(4, 100, 10, 1));
   driver.submit();
   CHECK(driver.batches.empty());

@@ -9,7 +9,7 @@
 using namespace tidegate;
 using namespace tidegate::test;
 
-TEST_CASE("queue: a deadline that has passed at submit ends the request by command, and it never runs") {
+TEST_CASE("queue 4.13/34: a deadline that has passed at submit ends the request by command, and it never runs") {
   SchedulerDriver driver(with_slots(1));
   for (const Deadline deadline : {at(999), at(1000), TimePoint::min(), at(0)}) {
     CHECK(driver.submit({}, deadline));
@@ -33,7 +33,7 @@ TEST_CASE("queue: a deadline is met until just before its moment") {
   CHECK(driver.outcome(0) == Outcome::deadline_exceeded);
 }
 
-TEST_CASE("queue: expiry fires while every slot is busy") {
+TEST_CASE("queue 4.13/36: expiry fires while every slot is busy") {
   SchedulerDriver driver(with_slots(1));
   driver.submit();
   driver.submit({}, at(1005));
@@ -64,7 +64,7 @@ TEST_CASE("queue: a deadline that passes while its batch runs ends the request; 
   driver.finish_all();
 }
 
-TEST_CASE("queue: what is due when a slot frees is ended, not started") {
+TEST_CASE("queue 4.13/10: what is due when a slot frees is ended, not started") {
   SchedulerDriver driver(with_slots(1));
   driver.submit();
   driver.submit({}, at(1003));
@@ -76,7 +76,7 @@ TEST_CASE("queue: what is due when a slot frees is ended, not started") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: no deadline never passes, not even at the end of time") {
+TEST_CASE("queue 4.13/34: no deadline never passes, not even at the end of time") {
   SchedulerCore core({}, {}, 1);
   int record = 0;
   REQUIRE(core.submit(at(1000), {&record, &record}).has_value());
@@ -88,7 +88,7 @@ TEST_CASE("queue: no deadline never passes, not even at the end of time") {
   CHECK(core.take_commands().complete.at(0).outcome == Outcome::answered);
 }
 
-TEST_CASE("queue: time that runs backwards moves nothing") {
+TEST_CASE("queue 4.13/35: time that runs backwards moves nothing") {
   SchedulerDriver driver(with_slots(0));
   driver.submit({}, at(1010));
   driver.advance(5);
@@ -97,7 +97,7 @@ TEST_CASE("queue: time that runs backwards moves nothing") {
   CHECK(driver.core.next_wake() == at(1010));
 }
 
-TEST_CASE("queue: a hundred thousand deadlines of one moment need one wake") {
+TEST_CASE("queue 4.13/37: a hundred thousand deadlines of one moment need one wake") {
   Setup setup = with_slots(0);
   setup.admission.max_queued_items = 200'000;
   setup.admission.max_queued_tokens = 200'000;

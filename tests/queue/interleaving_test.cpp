@@ -96,19 +96,21 @@ const std::array<Bounds, 6> kBounds{
 
 }  // namespace
 
-TEST_CASE("queue: every interleaving of two requests with cancel, completion, expiry and drain ends each once") {
+TEST_CASE(
+    "queue 4.13/48: every interleaving of two requests with cancel, completion, expiry and drain ends each once") {
   const std::vector<Thread> threads{
       {Act::submit, Act::cancel}, {Act::submit, Act::cancel}, {Act::done, Act::done}, {Act::drain}, {Act::expire}};
   for (const Bounds& bounds : kBounds) CHECK(play_all(bounds, threads) == 5040);  // 8! / 2!^3
 }
 
-TEST_CASE("queue: every interleaving of two requests with cancel, completion, drain and failure ends each once") {
+TEST_CASE(
+    "queue 4.13/48: every interleaving of two requests with cancel, completion, drain and failure ends each once") {
   const std::vector<Thread> threads{
       {Act::submit, Act::cancel}, {Act::submit, Act::cancel}, {Act::done, Act::done}, {Act::drain, Act::fail}};
   for (const Bounds& bounds : kBounds) CHECK(play_all(bounds, threads) == 2520);  // 8! / 2!^4
 }
 
-TEST_CASE("queue: every interleaving of three requests with cancel, completion and failure ends each once") {
+TEST_CASE("queue 4.13/48: every interleaving of three requests with cancel, completion and failure ends each once") {
   const std::vector<Thread> threads{
       {Act::submit, Act::cancel}, {Act::submit, Act::cancel}, {Act::submit, Act::cancel}, {Act::done}, {Act::fail}};
   for (const Bounds& bounds : kBounds) CHECK(play_all(bounds, threads) == 5040);  // 8! / 2!^3

@@ -8,7 +8,7 @@
 using namespace tidegate;
 using namespace tidegate::test;
 
-TEST_CASE("queue: cancel works while queued and while running, once, and never after the end") {
+TEST_CASE("queue 4.13/48: cancel works while queued and while running, once, and never after the end") {
   SchedulerDriver driver(with_slots(1));
   driver.submit();
   driver.submit();
@@ -66,7 +66,7 @@ TEST_CASE("queue: batches may finish in any order") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: drain refuses newcomers, ends the delay and lets the work finish") {
+TEST_CASE("queue 4.13/67, 68: drain refuses newcomers, ends the delay and lets the work finish") {
   Setup setup = with_slots(1);
   setup.batching = {2, 100, Duration(50)};
   SchedulerDriver driver(setup);
@@ -86,13 +86,13 @@ TEST_CASE("queue: drain refuses newcomers, ends the delay and lets the work fini
   CHECK(driver.outcome(0) == Outcome::answered);
 }
 
-TEST_CASE("queue: draining an empty queue is complete at once") {
+TEST_CASE("queue 4.13/67: draining an empty queue is complete at once") {
   SchedulerDriver driver(with_slots(0));
   driver.begin_drain();
   driver.finish_all();
 }
 
-TEST_CASE("queue: failing what remains ends every waiter; running batches stay until they are done") {
+TEST_CASE("queue 4.13/67: failing what remains ends every waiter; running batches stay until they are done") {
   Setup setup = with_slots(1);
   setup.batching.max_batch_size = 2;
   SchedulerDriver driver(setup);
@@ -131,7 +131,7 @@ TEST_CASE("queue: commands left untaken over several events keep their order and
   CHECK(core.take_commands().retire.at(0).work == &works[0]);
 }
 
-TEST_CASE("queue: a core may be moved and destroyed with work in it") {
+TEST_CASE("queue 4.13/69: a core may be moved and destroyed with work in it") {
   SchedulerCore first({}, {}, 1);
   int record = 0;
   REQUIRE(first.submit(at(1000), {&record, &record}).has_value());
@@ -141,7 +141,7 @@ TEST_CASE("queue: a core may be moved and destroyed with work in it") {
   CHECK(second.stats().accepted == 0);
 }
 
-TEST_CASE("queue: equal event streams give equal batches") {
+TEST_CASE("queue 4.13/19: equal event streams give equal batches") {
   const auto batches_of = [] {
     Setup setup = with_slots(2);
     setup.batching = {4, 20, Duration(3)};

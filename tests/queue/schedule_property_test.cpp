@@ -36,6 +36,7 @@ class Schedule {
     driver_.finish_all();
   }
 
+  [[nodiscard]] const std::vector<SchedulerDriver::Running>& batches() const { return driver_.batches; }
   [[nodiscard]] const SchedulerStats& stats() const { return driver_.core.stats(); }
 
  private:
@@ -146,7 +147,7 @@ class Schedule {
 
 }  // namespace
 
-TEST_CASE("queue: random schedules have exactly the effects of the reference model") {
+TEST_CASE("queue 4.13/1-3, 14, 16, 17: random schedules have exactly the effects of the reference model") {
   SchedulerStats sum;
   for (std::uint32_t seed = 1; seed <= kSchedules; ++seed) {
     CAPTURE(seed);
@@ -171,5 +172,19 @@ TEST_CASE("queue: random schedules have exactly the effects of the reference mod
        {sum.joined, sum.preempted, sum.answered, sum.deadline_exceeded, sum.cancelled, sum.shut_down, sum.refused_full,
         sum.refused_too_large, sum.refused_draining, sum.wasted_items, sum.batched_items - sum.batches}) {
     CHECK(count > kSchedules / 10);
+  }
+}
+
+TEST_CASE("queue 4.13/19: equal events give equal batches") {
+  for (std::uint32_t seed = 1; seed <= 200; ++seed) {
+    CAPTURE(seed);
+    Schedule first(seed);
+    Schedule second(seed);
+    first.run();
+    second.run();
+    REQUIRE(first.batches().size() == second.batches().size());
+    for (std::size_t i = 0; i < first.batches().size(); ++i) {
+      REQUIRE(first.batches()[i].works == second.batches()[i].works);
+    }
   }
 }

@@ -25,7 +25,7 @@ TEST_CASE("queue: equal requests join a queued or a running flight and all get i
   driver.finish_all();
 }
 
-TEST_CASE("queue: different keys and requests without a key never share") {
+TEST_CASE("queue 4.13/52: different keys and requests without a key never share") {
   SchedulerDriver driver(with_slots(0));
   CHECK_FALSE(driver.join(1));
   driver.submit({}, kNoDeadline, 1);
@@ -38,7 +38,7 @@ TEST_CASE("queue: different keys and requests without a key never share") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: the leader's cancel leaves the followers served") {
+TEST_CASE("queue 4.13/49: the leader's cancel leaves the followers served") {
   SchedulerDriver driver(with_slots(0));
   driver.submit({}, kNoDeadline, 1);
   driver.join(1);
@@ -52,7 +52,7 @@ TEST_CASE("queue: the leader's cancel leaves the followers served") {
   driver.finish_all();
 }
 
-TEST_CASE("queue: a queued flight whose waiters have all left is retired and never runs") {
+TEST_CASE("queue 4.13/50: a queued flight whose waiters have all left is retired and never runs") {
   SchedulerDriver driver(with_slots(0));
   driver.submit({}, kNoDeadline, 1);
   driver.join(1, at(1005));
@@ -89,7 +89,7 @@ TEST_CASE("queue: a running flight that all have left finishes and counts as was
   driver.finish_all();
 }
 
-TEST_CASE("queue: each follower's deadline ends it alone") {
+TEST_CASE("queue 4.13/51: each follower's deadline ends it alone") {
   SchedulerDriver driver(with_slots(1));
   driver.submit({}, kNoDeadline, 1);
   driver.join(1, at(1003));
@@ -114,7 +114,7 @@ TEST_CASE("queue: a join takes no room, so it succeeds when the queue is full") 
   driver.finish_all();
 }
 
-TEST_CASE("queue: beyond the most waiters of a flight a second flight starts and takes the joins") {
+TEST_CASE("queue 4.13/55: beyond the most waiters of a flight a second flight starts and takes the joins") {
   SchedulerDriver driver(with_slots(0));
   driver.submit({}, kNoDeadline, 1);
   for (std::uint32_t i = 1; i < SchedulerCore::kMaxWaitersPerFlight; ++i) REQUIRE(driver.join(1));
@@ -130,7 +130,7 @@ TEST_CASE("queue: beyond the most waiters of a flight a second flight starts and
   driver.finish_all();
 }
 
-TEST_CASE("single flight: finds by the whole key, also among keys that share their first bytes") {
+TEST_CASE("single flight 4.13/53: finds by the whole key, also among keys that share their first bytes") {
   Slab<Flight> flights;
   SingleFlight index;
   std::vector<Flight*> made;

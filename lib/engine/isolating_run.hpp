@@ -1,0 +1,20 @@
+// Running a batch so that an item the model fails on fails alone.
+#pragma once
+
+#include <span>
+
+#include "queue/scheduler_core.hpp"
+#include "tidegate/runner.hpp"
+
+namespace tidegate {
+
+/// Runs the batch. Where several items fail with one and the same error of the model's and
+/// the model is deterministic, its halves are run again, down to single items: at most
+/// log2(n) levels. Never throws. `failed`: something had to be run again, or nothing
+/// was answered.
+[[nodiscard]] BatchEnd run_isolating(ModelRunner& runner, std::span<BatchItem> batch) noexcept;
+
+/// The item failed though it ran alone; only of items that went through a split.
+[[nodiscard]] bool is_models_failure(const BatchItem& item) noexcept;
+
+}  // namespace tidegate

@@ -91,10 +91,11 @@ void FlightQueue::serve(TenantLine& line, Flight& flight) noexcept {
   ClassQueue& queue = of(flight.priority);
   queue.clock = std::max(queue.clock, line.served);
   unlink(flight);
-  const bool waits = !line.flights.empty();
-  if (waits) queue.lines.erase(line);
+  // Its place changes with what it has been served; alone it has only one.
+  const bool moves = !line.flights.empty() && queue.lines.size() > 1;
+  if (moves) queue.lines.erase(line);
   line.served += static_cast<double>(flight.size.tokens) / line.tenant->weight;
-  if (waits) queue.lines.insert(line);
+  if (moves) queue.lines.insert(line);
 }
 
 void FlightQueue::set_aside(TenantLine& line, Priority priority) noexcept {

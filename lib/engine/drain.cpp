@@ -116,6 +116,14 @@ Engine::Impl::~Impl() {
   if (completion_threads != nullptr) {
     completion_threads->stop(std::max(options.drain_timeout, kLeastTimeForCompletions));
   }
+  // Runners call their host's functions, which may not outlive the engine.
+  std::vector<Model> last;
+  {
+    MutexLock lock(mutex);
+    last.swap(models);
+  }
+  last.clear();
+  services->visits->await_others();
 }
 
 }  // namespace tidegate

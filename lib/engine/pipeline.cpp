@@ -145,10 +145,13 @@ void Pipeline::look_up_further(Passage passage) {
     if (const PendingRequest* waiter = waiters_.find(passage.handle)) deadline = waiter->deadline;
   }
   const CacheKey key = *passage.key;
-  services_->cache->get_further(
-      key, deadline, [weak = weak_from_this(), passage = std::move(passage)](std::optional<CacheHit> hit) mutable {
-        if (const auto self = weak.lock()) self->found_further(std::move(passage), std::move(hit));
-      });
+  services_->cache->get_further(key, deadline,
+                                [weak = weak_from_this(), visits = services_->visits,
+                                 passage = std::move(passage)](std::optional<CacheHit> hit) mutable {
+                                  const Visits::Visit visit(*visits);
+                                  if (const auto self = weak.lock())
+                                    self->found_further(std::move(passage), std::move(hit));
+                                });
 }
 
 void Pipeline::found_further(Passage passage, std::optional<CacheHit> hit) noexcept {

@@ -61,9 +61,11 @@ bool Pipeline::arm_alarm(TimePoint now) noexcept {
   const TimePoint wake = core_.next_wake();
   if (wake == kNoDeadline || wake >= alarm_at_) return true;
   try {
-    const AlarmId sooner = services_->clock->call_at(std::max(wake, now), [weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->alarm_rang();
-    });
+    const AlarmId sooner =
+        services_->clock->call_at(std::max(wake, now), [weak = weak_from_this(), visits = services_->visits] {
+          const Visits::Visit visit(*visits);
+          if (const auto self = weak.lock()) self->alarm_rang();
+        });
     if (alarm_at_ != kNoDeadline) services_->clock->cancel(alarm_);
     alarm_ = sooner;
     alarm_at_ = wake;

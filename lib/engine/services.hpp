@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "engine/visits.hpp"
 #include "metrics/registry.hpp"
 #include "tidegate/callback.hpp"
 #include "tidegate/time.hpp"
@@ -18,6 +19,8 @@ struct Services {
   std::shared_ptr<Executor> completions;
   std::shared_ptr<TieredCache> cache;
   Registry metrics;
+  /// Shared with alarms and look-ups, which may outlive the services.
+  std::shared_ptr<Visits> visits = std::make_shared<Visits>();
 };
 
 }  // namespace tidegate

@@ -203,7 +203,7 @@ int play_over(int workers_k, int completions_k, After after, std::size_t* host_f
 
 }  // namespace
 
-TEST_CASE("engine memory: an executor that throws costs nobody an answer's end") {
+TEST_CASE("engine memory 4.13/66: an executor that throws costs nobody an answer's end") {
   CHECK(play_over(0, 0, After::once) == 0);
   for (const After after : {After::once, After::for_ever}) {
     for (int k = 1; k <= 8; ++k) {
@@ -218,7 +218,7 @@ TEST_CASE("engine memory: an executor that throws costs nobody an answer's end")
   CHECK(play_over(1, 1, After::for_ever) > 10);
 }
 
-TEST_CASE("engine memory: a clock that refuses an alarm refuses the request it was for") {
+TEST_CASE("engine memory 4.13/66: a clock that refuses an alarm refuses the request it was for") {
   for (int k = 2; k <= 8; ++k) {  // the first alarm is the engine's own
     CAPTURE(k);
     auto executor = std::make_shared<ManualExecutor>();
@@ -231,7 +231,7 @@ TEST_CASE("engine memory: a clock that refuses an alarm refuses the request it w
   }
 }
 
-TEST_CASE("engine memory: infer that runs out of memory at any allocation refuses or completes, and goes on") {
+TEST_CASE("engine memory 4.13/66: infer that runs out of memory at any allocation refuses or completes, and goes on") {
   long failures = 0;
   bool more = true;
   for (long n = 0; more; ++n) {
@@ -258,7 +258,7 @@ TEST_CASE("engine memory: infer that runs out of memory at any allocation refuse
   CHECK(failures > 5);
 }
 
-TEST_CASE("engine memory: batches, completions and the drain survive running out of memory at any allocation") {
+TEST_CASE("engine memory 4.13/66: batches, completions and the drain survive running out of memory at any allocation") {
   bool more = true;
   long failures = 0;
   for (long n = 0; more; ++n) {

@@ -21,10 +21,13 @@ struct Ledger {
   std::vector<std::atomic<std::uint8_t>> accepted = std::vector<std::atomic<std::uint8_t>>(kThreads * kEach);
   std::vector<std::atomic<std::uint8_t>> ended = std::vector<std::atomic<std::uint8_t>>(kThreads * kEach);
   std::atomic<std::uint64_t> wrong_records{0};
+  std::atomic<std::uint64_t> records{0};
+  std::atomic<int> producers_done{0};
 };
 
 void take(const tidegate_completion& record, Ledger& ledger) {
   ledger.ended[record.tag].fetch_add(1);
+  ledger.records.fetch_add(1);
   const bool answered = record.status == TIDEGATE_OK && record.result != nullptr && record.error == nullptr;
   const bool failed = record.status < 0 && record.result == nullptr && record.error != nullptr &&
                       tidegate_error_code(record.error) == record.status;
@@ -68,6 +71,7 @@ void produce(const Runtime& runtime, const Queue& cq, Ledger& ledger, unsigned s
     tidegate_result_release(result);
     if (!ids.empty() && random() % 3 == 0) (void)tidegate_cancel(runtime.get(), ids[random() % ids.size()]);
   }
+  ledger.producers_done.fetch_add(1);
 }
 
 /// A model that fails an item now and then and throws now and then, by the text.
@@ -104,7 +108,7 @@ void play(Ending ending, unsigned seed) {
   }
   if (ending == Ending::shutdown) {
     // After some records have gone through, in the middle of the rest.
-    while (ledger.ended[0].load() == 0 && ledger.accepted[kEach / 2].load() == 0) std::this_thread::yield();
+    while (ledger.records.load() < kEach / 8 && ledger.producers_done.load() < kThreads) std::this_thread::yield();
     CHECK(tidegate_runtime_shutdown(runtime.get(), 1'000'000, nullptr) <= TIDEGATE_OK);
   }
   if (ending == Ending::close) CHECK(tidegate_cq_close(queues[1].get()) == TIDEGATE_OK);

@@ -35,8 +35,8 @@ struct Work : std::enable_shared_from_this<Work> {
   Work* next_retired = nullptr;
 };
 
-/// Lock order: mutex_, then the clock's, the router's or an executor's own lock.
-/// Runners, caches and callbacks are never called under mutex_.
+/// Lock order: mutex_, then the clock's, the router's, the memory cache's or an executor's
+/// own lock. Runners, further cache tiers and callbacks are never called under mutex_.
 ///
 /// What throws (an allocation, the program's executor, clock or cache tier) is caught
 /// where the request can still be refused; from its acceptance on, ending a request

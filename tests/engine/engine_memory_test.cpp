@@ -286,3 +286,32 @@ TEST_CASE("engine memory 4.13/66: batches, completions and the drain survive run
   }
   CHECK(failures > 5);
 }
+
+TEST_CASE("engine memory 4.13/66: a caller that waits and runs out of memory at any allocation gets an end") {
+  auto engine = Engine::create({.cache = {.memory = {.capacity_bytes = 0}}});
+  REQUIRE(engine);
+  std::vector<Replica> set;
+  set.push_back({std::make_unique<FakeRunner>(), {}});
+  REQUIRE(engine->add_model("fake", std::move(set)));
+  bool more = true;
+  long failures = 0;
+  for (long n = 0; more; ++n) {
+    CAPTURE(n);
+    REQUIRE(n < 2000);
+    Request request{"fake", std::string("text"), {.cache = CacheMode::bypass}};
+    const long before = refused_allocations;
+    allowed = n;
+    const Result<Response> answer = engine->infer_and_wait(std::move(request));
+    allowed = std::numeric_limits<long>::max();
+    more = refused_allocations > before;
+    if (!answer) CHECK(answer.error().code() == ErrorCode::out_of_memory);
+    if (!answer) ++failures;
+    if (!more) CHECK(answer.has_value());
+    REQUIRE(engine->infer_and_wait({"fake", std::string("next"), {}}));
+  }
+  CHECK(failures > 3);
+  const MetricsSnapshot metrics = engine->metrics();
+  for (const char* gauge : {"tidegate_queue_items", "tidegate_running_batches", "tidegate_requests_in_flight"}) {
+    CHECK(metrics.value(gauge) == 0);
+  }
+}

@@ -2,6 +2,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <random>
@@ -85,6 +86,64 @@ void decide_with_queue(benchmark::State& state) {
 BENCHMARK(decide_with_queue)
     ->ArgNames({"queued", "mixed"})
     ->ArgsProduct({{100, 10'000}, {static_cast<std::int64_t>(Sizes::equal), static_cast<std::int64_t>(Sizes::mixed)}});
+
+/// The same decision, each timed by itself, for its tail.
+void decision_tail(benchmark::State& state) {
+  const auto queued = static_cast<std::uint32_t>(state.range(0));
+  const bool mixed = static_cast<Sizes>(state.range(1)) == Sizes::mixed;
+  SchedulerCore core({32, 16'384, Duration(0)}, {queued + 64, 1ULL << 40, 1ULL << 40}, 1);
+  int record = 0;
+  std::uint32_t random = 1;
+  std::int64_t now = 1;
+  BatchId running{};
+  std::vector<double> times;
+  for (auto _ : state) {
+    while (core.stats().queued_items < queued) {
+      Submission submission{&record, &record};
+      random = random * 1664525 + 1013904223;
+      submission.size.tokens = mixed ? 1 + (random >> 16) % 500 : 64;
+      submission.deadline = at(1'000'000'000'000'000 + (random >> 8));
+      benchmark::DoNotOptimize(core.submit(at(now), submission));
+    }
+    if (Commands commands = core.take_commands(); !commands.run.empty()) running = commands.run.back().id;
+    now += 5'000'000;
+    const auto begin = std::chrono::steady_clock::now();
+    core.batch_done(at(now), running);
+    Commands commands = core.take_commands();
+    times.push_back(std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count());
+    running = commands.run.back().id;
+  }
+  std::sort(times.begin(), times.end());
+  state.counters["p50_ns"] = times[times.size() / 2];
+  state.counters["p99_ns"] = times[times.size() * 99 / 100];
+}
+BENCHMARK(decision_tail)
+    ->ArgNames({"queued", "mixed"})
+    ->ArgsProduct({{10'000}, {static_cast<std::int64_t>(Sizes::equal), static_cast<std::int64_t>(Sizes::mixed)}})
+    ->Iterations(20'000);
+
+/// One producer's submit into a core whose slots are all busy, each timed by itself.
+void submit_tail(benchmark::State& state) {
+  SchedulerCore core({32, 16'384, Duration(0)}, {}, 1);
+  int record = 0;
+  std::int64_t now = 1;
+  std::vector<double> times;
+  for (auto _ : state) {
+    if (core.stats().queued_items >= 1000) {
+      core.set_slots(at(++now), 1000);
+      for (const RunBatch& batch : core.take_commands().run) core.batch_done(at(++now), batch.id);
+      core.set_slots(at(++now), 0);
+      benchmark::DoNotOptimize(core.take_commands());
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    benchmark::DoNotOptimize(core.submit(at(++now), {&record, &record}));
+    times.push_back(std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count());
+  }
+  std::sort(times.begin(), times.end());
+  state.counters["p50_ns"] = times[times.size() / 2];
+  state.counters["p99_ns"] = times[times.size() * 99 / 100];
+}
+BENCHMARK(submit_tail)->Iterations(200'000);
 
 /// The price of saying no, and of a cancel in the middle of 10 000.
 void refuse_when_full(benchmark::State& state) {

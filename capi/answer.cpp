@@ -92,6 +92,7 @@ tidegate_status tidegate_result_timing(const tidegate_result* result, tidegate_t
     value.batch_size = measured.batch_size;
     value.cache_tier = measured.cache_tier;
     value.replica = measured.replica;
+    value.dispatch_ns = measured.dispatch.count();
     return write_struct(timing, value, "timing");
   });
 }

@@ -20,6 +20,13 @@ using tidegate::Tensor;
 namespace {
 
 constexpr std::uint32_t kMaxInputs = 64;
+constexpr std::size_t kMaxTenant = 256;  // bytes
+
+/// A host's options; the tenant's name is a copy.
+struct Options {
+  tidegate_request_options given{};
+  std::string tenant{};
+};
 
 /// The end of a submitted request: runs once, on the engine's completion thread.
 /// Three words, so that it needs no memory of its own.
@@ -46,20 +53,23 @@ struct Completion {
 struct Submit {
   Runtime& runtime;
   const std::string& model;
-  const tidegate_request_options& options;
+  const Options& options;
   const tidegate_cq* cq;
   std::uint64_t tag;
 };
 
-Result<tidegate_request_options> read_options(const tidegate_request_options* given) {
-  if (given == nullptr) return tidegate_request_options{};
-  auto options = read_struct(given, "options");
-  if (!options) return options;
-  if ((options->flags & ~static_cast<std::uint32_t>(TIDEGATE_MAY_COMPLETE_INLINE)) != 0 || options->reserved != 0) {
+Result<Options> read_options(const tidegate_request_options* given) {
+  if (given == nullptr) return Options{};
+  const auto options = read_struct(given, "options");
+  if (!options) return options.error();
+  if ((options->flags & ~static_cast<std::uint32_t>(TIDEGATE_MAY_COMPLETE_INLINE)) != 0) {
     return Error(ErrorCode::unsupported, "options set a flag this library does not know");
   }
   if (options->cache < 0 || options->cache > TIDEGATE_CACHE_BYPASS) {
     return Error(ErrorCode::invalid_argument, "options.cache is none of TIDEGATE_CACHE_*");
+  }
+  if (options->priority < 0 || options->priority > TIDEGATE_PRIORITY_BATCH) {
+    return Error(ErrorCode::invalid_argument, "options.priority is none of TIDEGATE_PRIORITY_*");
   }
   if (options->timeout_ns < 0 || options->deadline_ns < 0) {
     return Error(ErrorCode::invalid_argument, "options hold a negative time");
@@ -67,12 +77,29 @@ Result<tidegate_request_options> read_options(const tidegate_request_options* gi
   if (options->timeout_ns > 0 && options->deadline_ns > 0) {
     return Error(ErrorCode::invalid_argument, "options set both timeout_ns and deadline_ns");
   }
-  return options;
+  const auto tenant = text_argument(options->tenant, options->tenant_length, "options.tenant");
+  if (!tenant) return tenant.error();
+  if (tenant->size() > kMaxTenant) {
+    return Error(ErrorCode::invalid_argument,
+                 "options.tenant has " + std::to_string(tenant->size()) + " bytes; it may have 256");
+  }
+  return Options{*options, std::string(*tenant)};
 }
 
-tidegate::RequestOptions engine_options(const tidegate_request_options& options, const tidegate::Clock& clock) {
+tidegate::Priority priority_of(tidegate_priority priority) noexcept {
+  switch (priority) {
+    case TIDEGATE_PRIORITY_CRITICAL: return tidegate::Priority::critical;
+    case TIDEGATE_PRIORITY_BATCH: return tidegate::Priority::batch;
+    default: return tidegate::Priority::interactive;
+  }
+}
+
+tidegate::RequestOptions engine_options(const Options& wishes, const tidegate::Clock& clock) {
   using tidegate::Duration;
+  const tidegate_request_options& options = wishes.given;
   tidegate::RequestOptions result;
+  result.priority = priority_of(options.priority);
+  result.tenant = wishes.tenant;
   if (options.deadline_ns > 0) result.deadline = tidegate::TimePoint(Duration(options.deadline_ns));
   if (options.timeout_ns > 0) {
     const tidegate::TimePoint now = clock.now();
@@ -123,7 +150,7 @@ Result<tidegate_status> submit_input(const Submit& submit, Input input, std::uin
   if (submit.cq->runtime.get() != &submit.runtime) {
     return Error(ErrorCode::invalid_argument, "the completion queue belongs to another runtime");
   }
-  const bool may_be_done = (submit.options.flags & TIDEGATE_MAY_COMPLETE_INLINE) != 0;
+  const bool may_be_done = (submit.options.given.flags & TIDEGATE_MAY_COMPLETE_INLINE) != 0;
   if (may_be_done && result == nullptr) {
     return Error(ErrorCode::invalid_argument, "result is NULL, but the request may complete inline");
   }
@@ -162,7 +189,7 @@ struct tidegate_request : Handle<0x54477271> {
 
   const std::shared_ptr<Runtime> runtime;
   const std::string model;
-  tidegate_request_options options{};
+  Options options{};
   bool has_text = false;
   std::string text{};
   std::vector<std::optional<Tensor>> tensors{};
@@ -240,9 +267,9 @@ tidegate_status tidegate_request_set_options(tidegate_request* request, const ti
                                              tidegate_error** err) noexcept {
   return guarded(err, [&]() -> Result<void> {
     if (auto ok = check(request, "request"); !ok) return ok;
-    const auto known = read_options(options);
+    auto known = read_options(options);
     if (!known) return known.error();
-    request->options = *known;
+    request->options = *std::move(known);
     return {};
   });
 }

@@ -62,7 +62,7 @@ struct EngineConfig {
 /// allows. A model of kind `host` never is: the program must supply it again.
 [[nodiscard]] std::string dump_config(const EngineConfig& config);
 
-/// Every key: {"runtime": [...], "model": [...]}, each with key, type, unit,
+/// Every key: {"runtime": [...], "model": [...], "tenant": [...]}, each with key, type, unit,
 /// default, minimum, maximum, values, since and text.
 [[nodiscard]] std::string config_schema_json();
 

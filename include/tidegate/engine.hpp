@@ -87,6 +87,13 @@ class Engine {
   /// As `infer`; a refusal is a ready future.
   [[nodiscard]] std::future<Result<Response>> infer_future(Request request);
 
+  /// As `infer`, and blocks until the end of the request, which it answers. Where a replica
+  /// is free, the batch that the request starts runs on the caller's thread and no other thread
+  /// is woken; then the call lasts as long as the model takes, also beyond the deadline and
+  /// if it hangs. Where none is free the caller sleeps, and a worker runs the batch. Not to be called
+  /// by a completion callback or a runner. Errors: as `infer`, and every way a request can end.
+  [[nodiscard]] Result<Response> infer_and_wait(Request request);
+
   /// The answer if the memory tier holds it now. Runs on the caller's thread,
   /// never blocks, counts as a look-up.
   [[nodiscard]] std::optional<Response> try_cached(const Request& request);

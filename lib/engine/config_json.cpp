@@ -14,12 +14,12 @@ namespace tidegate {
 namespace {
 
 using config::Field;
+using config::kListKey;
 using config::Value;
 using config::ValueType;
 
 constexpr std::size_t kMaxJsonBytes = 16U << 20;
 constexpr std::size_t kMaxKeyShown = 128;
-constexpr std::string_view kModelsKey = "models";
 
 Error invalid(std::string message) { return Error(ErrorCode::invalid_argument, std::move(message)); }
 
@@ -48,10 +48,13 @@ const Field<Target>* find_field(std::span<const Field<Target>> fields, std::stri
   return found == fields.end() ? nullptr : &*found;
 }
 
-/// The last part of a dotted key counts as well, so "shard" finds "cache.memory.shards".
+/// The last part of a dotted key counts as well, so "shard" finds "cache.memory.shards", and
+/// so does its beginning: "weight" finds "weight_percent". Single edits are nearer than that.
 std::size_t distance(std::string_view given, std::string_view key) {
+  constexpr std::size_t kBeginning = 3;
   const std::string_view last = key.substr(key.rfind('.') + 1);
   const std::string_view given_last = given.substr(given.rfind('.') + 1);
+  if (given_last.size() >= 3 && last.size() > given_last.size() + 1 && last.starts_with(given_last)) return kBeginning;
   return std::min(2 * config::edit_distance(given, key), 1 + 2 * config::edit_distance(given_last, last));
 }
 
@@ -67,7 +70,7 @@ Error unknown_key(std::span<const Field<Target>> fields, std::string_view where,
     }
   };
   for (const Field<Target>& field : fields) consider(field.key);
-  if constexpr (std::is_same_v<Target, EngineConfig>) consider(kModelsKey);
+  if (!kListKey<Target>.empty()) consider(kListKey<Target>);
   return invalid("unknown key '" + std::string(where) + shown(key) + "'; the nearest is '" + std::string(where) +
                  std::string(nearest) + "'");
 }
@@ -133,19 +136,20 @@ class Reader {
   Reader(Target& target, std::span<const Field<Target>> fields, std::string where)
       : target_(target), fields_(fields), where_(std::move(where)) {}
 
-  /// `take_models` gets the value of "models"; it is not called for other scopes.
-  template <class TakeModels>
-  Result<void> read(const JsonTree::Object& object, const std::string& prefix, TakeModels&& take_models) {
+  /// `take_list` gets the value of the scope's list key.
+  template <class TakeList>
+  Result<void> read(const JsonTree::Object& object, const std::string& prefix, TakeList&& take_list) {
     for (const auto& [name, value] : object) {
       const std::string key = prefix + name;
-      if (std::is_same_v<Target, EngineConfig> && key == kModelsKey) {
-        TIDEGATE_CHECK(take_models(value));
+      if (!kListKey<Target>.empty() && key == kListKey<Target>) {
+        if (!given_.insert(kListKey<Target>).second) return given_twice(key);
+        TIDEGATE_CHECK(take_list(value));
         continue;
       }
       const Field<Target>* const field = find_field(fields_, key);
       const auto* const members = value.template as<JsonTree::Object>();
       if (field == nullptr && members != nullptr && is_prefix(key + '.')) {
-        TIDEGATE_CHECK(read(*members, key + '.', take_models));
+        TIDEGATE_CHECK(read(*members, key + '.', take_list));
         continue;
       }
       if (field == nullptr) return unknown_key(fields_, where_, key);
@@ -161,9 +165,13 @@ class Reader {
     return std::any_of(fields_.begin(), fields_.end(), [prefix](const auto& f) { return f.key.starts_with(prefix); });
   }
 
+  Error given_twice(std::string_view key) const {
+    return invalid("key '" + where_ + std::string(key) + "' is given twice");
+  }
+
   Result<void> set(const Field<Target>& field, const JsonTree& json) {
     const std::string key = where_ + std::string(field.key);
-    if (!given_.insert(field.key).second) return invalid("key '" + key + "' is given twice");
+    if (!given_.insert(field.key).second) return given_twice(field.key);
     TIDEGATE_TRY(const Value value,
                  field.type == ValueType::integer ? read_integer(field, key, json) : read_string(field, key, json));
     field.set(target_, value);
@@ -194,30 +202,50 @@ Result<void> check_model(const ModelConfig& model, const std::set<std::string_vi
   return {};
 }
 
+Result<TenantOptions> read_tenant(const JsonTree& json, const std::string& where) {
+  const auto* const object = json.as<JsonTree::Object>();
+  if (object == nullptr) return invalid("'" + where + "' must be an object");
+  TenantOptions tenant;
+  Reader<TenantOptions> reader(tenant, config::tenant_fields(), where + '.');
+  TIDEGATE_CHECK(reader.read(*object, "", [](const JsonTree&) { return Result<void>(); }));
+  if (tenant.name.empty()) return invalid("key '" + where + ".name' is missing: a listed tenant needs it");
+  return tenant;
+}
+
+/// A list of objects with names that differ; `noun` is what one of them is.
+template <class Read>
+auto read_list(const JsonTree& json, const std::string& key, const char* noun, Read&& read_one) {
+  using Entry = std::remove_cvref_t<decltype(*read_one(json, key))>;
+  using Entries = Result<std::vector<Entry>>;
+  const auto* const list = json.as<JsonTree::Array>();
+  if (list == nullptr) return Entries(invalid("key '" + key + "' must be a list of objects"));
+  std::vector<Entry> entries;
+  for (const JsonTree& one : *list) {
+    const std::string where = key + '[' + std::to_string(entries.size()) + ']';
+    auto entry = read_one(one, where);
+    if (!entry) return Entries(std::move(entry).error());
+    const auto same = [&](const Entry& other) { return other.name == entry->name; };
+    if (std::any_of(entries.begin(), entries.end(), same)) {
+      return Entries(
+          invalid("key '" + where + ".name': the name '" + shown(entry->name) + "' is taken by another " + noun));
+    }
+    entries.push_back(*std::move(entry));
+  }
+  return Entries(std::move(entries));
+}
+
 Result<ModelConfig> read_model(const JsonTree& json, ModelConfig base, const std::string& where) {
   const auto* const object = json.as<JsonTree::Object>();
   if (object == nullptr) return invalid("'" + where + "' must be an object");
   const std::string prefix = where.empty() ? "" : where + '.';
   Reader<ModelConfig> reader(base, config::model_fields(), prefix);
-  TIDEGATE_CHECK(reader.read(*object, "", [](const JsonTree&) { return Result<void>(); }));
+  TIDEGATE_CHECK(reader.read(*object, "", [&](const JsonTree& list) -> Result<void> {
+    TIDEGATE_TRY(base.options.admission.tenants,
+                 read_list(list, prefix + std::string(kListKey<ModelConfig>), "tenant", read_tenant));
+    return {};
+  }));
   TIDEGATE_CHECK(check_model(base, reader.given(), prefix));
   return base;
-}
-
-Result<std::vector<ModelConfig>> read_models(const JsonTree& json) {
-  const auto* const list = json.as<JsonTree::Array>();
-  if (list == nullptr) return invalid("key 'models' must be a list of objects");
-  std::vector<ModelConfig> models;
-  for (const JsonTree& entry : *list) {
-    const std::string where = "models[" + std::to_string(models.size()) + "]";
-    TIDEGATE_TRY(ModelConfig model, read_model(entry, {}, where));
-    const auto same = [&](const ModelConfig& other) { return other.name == model.name; };
-    if (std::any_of(models.begin(), models.end(), same)) {
-      return invalid("key '" + where + ".name': the name '" + shown(model.name) + "' is taken by another model");
-    }
-    models.push_back(std::move(model));
-  }
-  return models;
 }
 
 JsonTree text(std::string_view value) { return {std::string(value)}; }
@@ -227,12 +255,24 @@ JsonTree to_json(const Value& value) {
   return text(*std::get_if<std::string>(&value));
 }
 
+template <class Target>
+JsonTree::Object dump_fields(const Target& target, std::span<const Field<Target>> fields) {
+  JsonTree::Object object;
+  for (const Field<Target>& field : fields) object.push_back({std::string(field.key), to_json(field.get(target))});
+  return object;
+}
+
 JsonTree dump_model(const ModelConfig& model) {
   JsonTree::Object object;
   for (const Field<ModelConfig>& field : config::model_fields()) {
     if ((field.kinds & config::bit(model.kind)) == 0) continue;
     object.push_back({std::string(field.key), to_json(field.get(model))});
   }
+  JsonTree::Array tenants;
+  for (const TenantOptions& tenant : model.options.admission.tenants) {
+    tenants.push_back({dump_fields(tenant, config::tenant_fields())});
+  }
+  object.push_back({std::string(kListKey<ModelConfig>), {std::move(tenants)}});
   return {std::move(object)};
 }
 
@@ -275,7 +315,9 @@ Result<EngineConfig> merge_config(EngineConfig base, std::string_view json) {
   TIDEGATE_TRY(const JsonTree tree, parse_object(json));
   Reader<EngineConfig> reader(base, config::engine_fields(), "");
   TIDEGATE_CHECK(reader.read(*tree.as<JsonTree::Object>(), "", [&base](const JsonTree& list) -> Result<void> {
-    TIDEGATE_TRY(base.models, read_models(list));
+    TIDEGATE_TRY(base.models,
+                 read_list(list, std::string(kListKey<EngineConfig>), "model",
+                           [](const JsonTree& one, const std::string& where) { return read_model(one, {}, where); }));
     return {};
   }));
   if (!std::has_single_bit(base.engine.cache.memory.shards)) {
@@ -304,13 +346,10 @@ Result<ModelConfig> parse_host_model_config(std::string_view name, std::string_v
 }
 
 std::string dump_config(const EngineConfig& config) {
-  JsonTree::Object object;
-  for (const Field<EngineConfig>& field : config::engine_fields()) {
-    object.push_back({std::string(field.key), to_json(field.get(config))});
-  }
+  JsonTree::Object object = dump_fields(config, config::engine_fields());
   JsonTree::Array models;
   for (const ModelConfig& model : config.models) models.push_back(dump_model(model));
-  object.push_back({std::string(kModelsKey), {std::move(models)}});
+  object.push_back({std::string(kListKey<EngineConfig>), {std::move(models)}});
   return write_json_tree({std::move(object)});
 }
 
@@ -318,6 +357,7 @@ std::string config_schema_json() {
   JsonTree::Object object;
   object.push_back({"runtime", describe(config::engine_fields())});
   object.push_back({"model", describe(config::model_fields())});
+  object.push_back({"tenant", describe(config::tenant_fields())});
   return write_json_tree({std::move(object)});
 }
 

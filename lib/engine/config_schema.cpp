@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <type_traits>
 
 #include "engine/option_limits.hpp"
@@ -94,6 +95,17 @@ void set_kind(ModelConfig& model, const Value& value) {
 Value get_precision(const ModelConfig& model) { return std::string(to_string(model.precision)); }
 void set_precision(ModelConfig& model, const Value& value) {
   if (const auto known = precision_of(*std::get_if<std::string>(&value))) model.precision = *known;
+}
+
+constexpr Range kWeightPercent{1, 1'000'000};
+
+Value get_weight(const TenantOptions& tenant) {
+  const double percent = std::round(tenant.weight * 100);
+  constexpr auto kMost = static_cast<double>(std::int64_t{1} << 53);
+  return static_cast<std::int64_t>(percent >= 0 && percent <= kMost ? percent : 0);
+}
+void set_weight(TenantOptions& tenant, const Value& value) {
+  tenant.weight = static_cast<double>(*std::get_if<std::int64_t>(&value)) / 100;
 }
 
 /// Names of an enumeration's values, in their order.
@@ -239,10 +251,25 @@ constexpr std::array kModelFields{
         {"synthetic.dimension", "numbers", "length of the answered vector", kSynthetic}, {1, 65536}),
 };
 
+constexpr auto kOwn = &TenantOptions::limits;
+
+constexpr std::array kTenantFields{
+    text<&TenantOptions::name>({"name", "", "name that requests carry as their tenant"}, {1, 256}),
+    field<TenantOptions>({"weight_percent", "percent", "its share of the replicas against a tenant that is not listed"},
+                         ValueType::integer, kWeightPercent, {}, get_weight, set_weight),
+    integer<kOwn, &TenantLimits::requests_per_minute>({"requests_per_minute", "requests", "its rate; 0 = no limit"},
+                                                      limits::kRate),
+    integer<kOwn, &TenantLimits::requests_per_day>({"requests_per_day", "requests", "its rate; 0 = no limit"},
+                                                   limits::kRate),
+    integer<kOwn, &TenantLimits::tokens_per_minute>({"tokens_per_minute", "tokens", "its rate; 0 = no limit"},
+                                                    limits::kRate),
+};
+
 }  // namespace
 
 std::span<const Field<EngineConfig>> engine_fields() noexcept { return kEngineFields; }
 std::span<const Field<ModelConfig>> model_fields() noexcept { return kModelFields; }
+std::span<const Field<TenantOptions>> tenant_fields() noexcept { return kTenantFields; }
 
 std::string_view to_string(ModelKind kind) noexcept {
   const auto index = static_cast<std::size_t>(kind);

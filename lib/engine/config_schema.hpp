@@ -17,7 +17,7 @@ using Value = std::variant<std::int64_t, std::string>;
 
 enum class ValueType : std::uint8_t { integer, string };
 
-/// One key of a scope `Target` (EngineConfig or ModelConfig).
+/// One key of a scope `Target` (EngineConfig, ModelConfig or TenantOptions).
 template <class Target>
 struct Field {
   std::string_view key;
@@ -38,6 +38,15 @@ struct Field {
 
 [[nodiscard]] std::span<const Field<EngineConfig>> engine_fields() noexcept;
 [[nodiscard]] std::span<const Field<ModelConfig>> model_fields() noexcept;
+[[nodiscard]] std::span<const Field<TenantOptions>> tenant_fields() noexcept;
+
+/// The key of a scope whose value is a list of objects of another scope; empty = it has none.
+template <class Target>
+inline constexpr std::string_view kListKey{};
+template <>
+inline constexpr std::string_view kListKey<EngineConfig> = "models";
+template <>
+inline constexpr std::string_view kListKey<ModelConfig> = "admission.tenants";
 
 [[nodiscard]] std::string_view to_string(ModelKind kind) noexcept;
 

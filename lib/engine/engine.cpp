@@ -174,6 +174,15 @@ Result<RequestId> Engine::infer(Request request, Callback on_done) {
   }
 }
 
+Result<Response> Engine::infer_and_wait(Request request) {
+  try {
+    TIDEGATE_TRY(const Impl::Found model, impl_->find(request.model));
+    return model.pipeline->infer_and_wait(std::move(request));
+  } catch (...) {
+    return thrown_on_the_way();
+  }
+}
+
 std::future<Result<Response>> Engine::infer_future(Request request) {
   auto promise = std::make_shared<std::promise<Result<Response>>>();
   auto future = promise->get_future();

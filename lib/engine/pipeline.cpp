@@ -8,6 +8,7 @@
 #include "base/try.hpp"
 #include "engine/guarded_call.hpp"
 #include "engine/isolating_run.hpp"
+#include "engine/leading.hpp"
 #include "request/request_key.hpp"
 
 namespace tidegate {
@@ -64,6 +65,25 @@ Result<std::uint64_t> Pipeline::infer(Request request, Engine::Callback on_done)
   return asking.refusal;
 }
 
+/// Leader of its own batch where one starts at once. Where the replicas are busy it waits
+/// like everybody, and a worker runs the batch.
+Result<Response> Pipeline::infer_and_wait(Request request) {
+  const auto end = std::make_shared<AwaitedEnd>();
+  std::optional<RunBatch> batch;
+  std::optional<ReplicaLease> lease;
+  Result<std::uint64_t> accepted = std::uint64_t{0};
+  {
+    Leading leading(*this);
+    accepted = infer(std::move(request), [end](Result<Response> result) { end->set(std::move(result)); });
+    batch.swap(leading.batch());
+    lease.swap(leading.lease());
+  }
+  // Whatever became of the request, the batch may hold those of others.
+  if (batch) run(*batch, std::move(lease), accepted ? std::optional(*accepted) : std::nullopt);
+  if (!accepted) return std::move(accepted).error();
+  return end->wait();
+}
+
 Result<std::uint64_t> Pipeline::carry_on(Passage passage) {
   const std::uint64_t handle = passage.handle;
   if (auto hit = look_up(passage)) {
@@ -96,6 +116,7 @@ Result<Pipeline::Passage> Pipeline::admit(Request&& request, Engine::Callback&& 
   }
   PendingRequest& waiter = waiters_.add(services_->clock->now(), passage.options.deadline, std::move(on_done));
   passage.handle = WaiterTable::handle(waiter);
+  passage.batches_done = batches_done();
   return passage;
 }
 
@@ -175,29 +196,54 @@ Result<void> Pipeline::enqueue(Passage passage) {
     MutexLock lock(mutex_);
     PendingRequest* waiter = waiters_.find(passage.handle);
     if (waiter == nullptr) return {};  // cancelled or drained meanwhile: it has completed
-    auto work = std::make_shared<Work>();
-    work->input = std::move(passage.prepared);
-    work->key = passage.key;
     const TimePoint now = services_->clock->now();
-    // A refresh wants a new computation, which later requests may join.
-    const auto joining =
-        passage.options.cache == CacheMode::refresh ? Submission::Joining::never : Submission::Joining::allowed;
-    const auto accepted = core_.submit(now, {waiter, work.get(), work->input.size, waiter->deadline, passage.key,
-                                             joining, passage.options.priority, passage.options.tenant});
-    if (!accepted) return accepted.error();
-    if (!accepted->joined) work->held_by_scheduler = work;
-    waiter->core_id = accepted->id;
-    waiter->stage = PendingRequest::Stage::scheduled;
-    if (!arm_alarm(now)) give_up(*waiter, now);
-    effects = take_effects();
+    if (answered_meanwhile(passage, *waiter)) {
+      effects = take_effects();
+      effects.ended.push_back(*waiter);
+    } else {
+      TIDEGATE_CHECK(submit(now, passage, *waiter));
+      if (!arm_alarm(now)) give_up(*waiter, now);
+      effects = take_effects();
+    }
   }
   perform(std::move(effects));
+  return {};
+}
+
+/// An equal flight may have ended since the look-up, and with it the chance to join. Its
+/// answer is in memory by then, and asked for under the lock it cannot be missed.
+bool Pipeline::answered_meanwhile(const Passage& passage, PendingRequest& waiter) {
+  if (passage.batches_done == batches_done()) return false;
+  auto hit = look_up(passage);
+  if (!hit) return false;
+  waiter.result = Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}};
+  waiters_.end(waiter);
+  return true;
+}
+
+Result<void> Pipeline::submit(TimePoint now, Passage& passage, PendingRequest& waiter) {
+  auto work = std::make_shared<Work>();
+  work->input = std::move(passage.prepared);
+  work->key = passage.key;
+  // A refresh wants a new computation, which later requests may join.
+  const auto joining =
+      passage.options.cache == CacheMode::refresh ? Submission::Joining::never : Submission::Joining::allowed;
+  const auto accepted = core_.submit(now, {&waiter, work.get(), work->input.size, waiter.deadline, passage.key, joining,
+                                           passage.options.priority, passage.options.tenant});
+  if (!accepted) return accepted.error();
+  if (!accepted->joined) {
+    if (Leading* const leading = Leading::of(*this)) leading->own(work.get());
+    work->held_by_scheduler = work;
+  }
+  waiter.core_id = accepted->id;
+  waiter.stage = PendingRequest::Stage::scheduled;
   return {};
 }
 
 /// A replica with room takes the batch; the scheduler counts slots, so there is one.
 /// False, with an error as the output of every work, if the executor would not take it.
 bool Pipeline::dispatch(RunBatch& batch) noexcept {
+  if (Leading* const leading = Leading::of(*this); leading != nullptr && leading->take(batch, router_)) return true;
   std::shared_ptr<BatchJob> job;
   try {
     job = std::make_shared<BatchJob>();
@@ -215,11 +261,13 @@ bool Pipeline::dispatch(RunBatch& batch) noexcept {
   }
 }
 
-/// Runs on a worker.
-void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease) noexcept {
+/// Runs on a worker, or on the thread of a caller that waits for its answer.
+void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease,
+                   std::optional<std::uint64_t> own) noexcept {
   const BatchEnd end = compute(batch, lease->replica());
   lease.reset();  // before the scheduler hands the slot to the next batch
   Effects effects;
+  bool tells_own = false;
   {
     MutexLock lock(mutex_);
     const TimePoint now = services_->clock->now();
@@ -227,11 +275,18 @@ void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease) noe
       const Work& work = *static_cast<Work*>(one);
       if (work.poisonous && work.key) core_.quarantine(now, *work.key);
     }
+    PendingRequest* const waiter = own ? waiters_.find(*own) : nullptr;
     core_.batch_done(now, batch.id, end);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
+    tells_own = waiter != nullptr;
+    if (tells_own) {
+      waiter->ended_at = now;
+      effects.ended.remove(*waiter);
+    }
   }
   perform(std::move(effects));
+  if (tells_own) deliver(*own, nullptr);
 }
 
 /// The only place where the model computes.

@@ -35,8 +35,8 @@ struct Work : std::enable_shared_from_this<Work> {
   Work* next_retired = nullptr;
 };
 
-/// Lock order: mutex_, then the clock's, the router's or an executor's own lock.
-/// Runners, caches and callbacks are never called under mutex_.
+/// Lock order: mutex_, then the clock's, the router's, the memory cache's or an executor's
+/// own lock. Runners, further cache tiers and callbacks are never called under mutex_.
 ///
 /// What throws (an allocation, the program's executor, clock or cache tier) is caught
 /// where the request can still be refused; from its acceptance on, ending a request
@@ -52,6 +52,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   // The flow, in order. `infer` answers the request's handle or the refusal.
   [[nodiscard]] Result<std::uint64_t> infer(Request request, Engine::Callback on_done);
 
+  /// As `infer`, and waits for the end. The batch that the request starts runs on this thread.
+  [[nodiscard]] Result<Response> infer_and_wait(Request request);
   [[nodiscard]] std::optional<Response> try_cached(const Input& input);
   bool cancel(std::uint64_t handle) noexcept;
 
@@ -80,6 +82,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     std::optional<CacheKey> key;
     RequestOptions options{};
     std::uint64_t handle = 0;
+    std::uint64_t batches_done = 0;        ///< of the model, before the look-up in memory
     std::shared_ptr<void> announcement{};  ///< set while the scheduler lingers for announced requests
   };
   /// What one event of the scheduler asks to be done outside the lock.
@@ -104,8 +107,11 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void look_up_further(Passage passage);
   void found_further(Passage passage, std::optional<CacheHit> hit) noexcept;
   [[nodiscard]] Result<void> enqueue(Passage passage);
+  [[nodiscard]] bool answered_meanwhile(const Passage& passage, PendingRequest& waiter) TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage, PendingRequest& waiter) TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] bool dispatch(RunBatch& batch) noexcept;
-  void run(const RunBatch& batch, std::optional<ReplicaLease> lease) noexcept;
+  /// `own`: the handle of the request whose thread this is, which is told here at once.
+  void run(const RunBatch& batch, std::optional<ReplicaLease> lease, std::optional<std::uint64_t> own = {}) noexcept;
   [[nodiscard]] BatchEnd compute(const RunBatch& batch, ReplicaId replica) noexcept;
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
   void vacate(PendingRequest* first) noexcept;
@@ -113,6 +119,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   // what the stages stand on (pipeline_effects.cpp)
   /// Every call is followed by one of `perform`, outside the lock.
   [[nodiscard]] Effects take_effects() noexcept TIDEGATE_REQUIRES(mutex_);
+  /// How many batches have ended so far.
+  [[nodiscard]] std::uint64_t batches_done() const TIDEGATE_REQUIRES(mutex_);
   /// Nothing waits, runs or is about to be told.
   [[nodiscard]] bool is_idle() const TIDEGATE_REQUIRES(mutex_);
   /// False if the clock would not take the alarm; the former one stays.

@@ -51,6 +51,11 @@ Pipeline::Effects Pipeline::take_effects() noexcept {
   return effects;
 }
 
+std::uint64_t Pipeline::batches_done() const {
+  const SchedulerStats& stats = core_.stats();
+  return stats.batches - stats.running_batches;
+}
+
 bool Pipeline::is_idle() const {
   return waiters_.size() == 0 && core_.stats().running_batches == 0 && performing_ == 0;
 }

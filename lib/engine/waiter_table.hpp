@@ -52,6 +52,18 @@ class EndedList {
     last_ = &request;
     ++size_;
   }
+  /// Takes one out; nothing happens if it is not in the list.
+  void remove(PendingRequest& request) noexcept {
+    PendingRequest* before = nullptr;
+    for (PendingRequest* one = first_; one != nullptr; before = one, one = one->next) {
+      if (one != &request) continue;
+      (before != nullptr ? before->next : first_) = one->next;
+      if (last_ == one) last_ = before;
+      one->next = nullptr;
+      --size_;
+      return;
+    }
+  }
   [[nodiscard]] PendingRequest* front() const noexcept { return first_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 

@@ -167,6 +167,47 @@ TEST_CASE("config: what a model needs and what does not apply to it is checked")
   CHECK_FALSE(tidegate::parse_host_model_config("h", R"({"kind": "synthetic"})"));
 }
 
+TEST_CASE("config: listed tenants reach the options, are dumped, and a wrong entry is named") {
+  const auto with = [](const std::string& tenants) {
+    return R"({"models": [{"name": "s", "kind": "synthetic", "admission": {"tenants": )" + tenants + "}}]}";
+  };
+  const auto config =
+      parse_config(with(R"([{"name": "gold", "weight_percent": 250, "tokens_per_minute": 9}, {"name": "iron"}])"));
+  REQUIRE(config);
+  const auto& tenants = config->models[0].options.admission.tenants;
+  REQUIRE(tenants.size() == 2);
+  CHECK(tenants[0].name == "gold");
+  CHECK(tenants[0].weight == 2.5);
+  CHECK(tenants[0].limits.tokens_per_minute == 9);
+  CHECK(tenants[0].limits.requests_per_day == 0);
+  CHECK(tenants[1].weight == 1);
+  const std::string dump = dump_config(*config);
+  CHECK(nlohmann::json::parse(dump)["models"][0]["admission.tenants"][0]["weight_percent"] == 250);
+  const auto again = parse_config(dump);
+  REQUIRE(again);
+  CHECK(dump_config(*again) == dump);
+
+  CHECK(error_of(with("7")) == "key 'models[0].admission.tenants' must be a list of objects");
+  CHECK(holds(error_of(with("[7]")), "'models[0].admission.tenants[0]' must be an object"));
+  CHECK(holds(error_of(with("[{}]")), "key 'models[0].admission.tenants[0].name' is missing"));
+  CHECK(holds(error_of(with(R"([{"name": "a"}, {"name": "a"}])")),
+              "'models[0].admission.tenants[1].name': the name 'a' is taken by another tenant"));
+  CHECK(error_of(with(R"([{"name": "a", "weight": 2}])")) ==
+        "unknown key 'models[0].admission.tenants[0].weight'; the nearest is "
+        "'models[0].admission.tenants[0].weight_percent'");
+  CHECK(holds(error_of(with(R"([{"name": "a", "weight_percent": 0}])")), "integer from 1 to 1000000 percent, not 0"));
+  CHECK(holds(model_error_of(R"({"name": "s", "kind": "synthetic", "admission.tenants": [],
+                                 "admission": {"tenants": []}})"),
+              "key 'admission.tenants' is given twice"));
+  CHECK(holds(model_error_of(R"({"name": "s", "kind": "synthetic", "admission.tenant": []})"),
+              "the nearest is 'admission.tenants'"));
+  // What the engine would refuse cannot be written as configuration.
+  EngineConfig light;
+  light.models.push_back(config->models[0]);
+  light.models[0].options.admission.tenants[0].weight = 0.001;
+  CHECK_FALSE(parse_config(dump_config(light)));
+}
+
 TEST_CASE("config: malformed, repeated and huge input is refused") {
   for (const char* json : {"", "{", "[]", "7", "null", "{\"a\"}", "{} {}", "{\"a\": 1,}", "\xff\xfe", "{'a': 1}"}) {
     CAPTURE(json);
@@ -223,6 +264,12 @@ TEST_CASE("config: the schema lists every key, and its defaults and bounds are t
   const auto schema = nlohmann::json::parse(tidegate::config_schema_json());
   REQUIRE(schema["runtime"].size() == tidegate::config::engine_fields().size());
   REQUIRE(schema["model"].size() == tidegate::config::model_fields().size());
+  REQUIRE(schema["tenant"].size() == tidegate::config::tenant_fields().size());
+  for (const auto& row : schema["tenant"]) {
+    if (row["type"] != "integer") continue;
+    CHECK(row["minimum"].get<std::int64_t>() <= row["default"].get<std::int64_t>());
+    CHECK(row["default"].get<std::int64_t>() <= row["maximum"].get<std::int64_t>());
+  }
   const auto defaults = nlohmann::json::parse(dump_config(EngineConfig{}));
   for (const auto& row : schema["runtime"]) {
     const auto key = row["key"].get<std::string>();

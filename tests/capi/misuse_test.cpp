@@ -102,7 +102,7 @@ struct Everything {
 
 }  // namespace
 
-TEST_CASE("misuse: NULL handles are invalid, and releasing NULL does nothing") {
+TEST_CASE("queue 4.13/72: NULL handles are invalid, and releasing NULL does nothing") {
   CHECK(call_all(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr) ==
         std::set<tidegate_status>{TIDEGATE_E_INVALID});
   tidegate_runtime_release(nullptr);
@@ -150,7 +150,7 @@ TEST_CASE("misuse: output pointers that are NULL are refused") {
   CHECK(tidegate_request_set_text(all.request.get(), "x", SIZE_MAX - 1, nullptr) == TIDEGATE_E_INVALID);
 }
 
-TEST_CASE("misuse: struct sizes of zero, of garbage and of a newer host") {
+TEST_CASE("queue 4.13/72: struct sizes of zero, of garbage and of a newer host") {
   const Everything all;
   const auto with = [&](const tidegate_request_options* options) {
     return tidegate_request_set_options(all.request.get(), options, nullptr);
@@ -188,6 +188,7 @@ TEST_CASE("misuse: struct sizes of zero, of garbage and of a newer host") {
   output.timing.struct_size = sizeof output;
   CHECK(tidegate_result_timing(all.result.get(), &output.timing, nullptr) == TIDEGATE_OK);
   CHECK(output.timing.total_ns >= 0);
+  CHECK(output.timing.dispatch_ns >= 0);
   CHECK(output.later == 0);
   output.timing.struct_size = 0;
   CHECK(tidegate_result_timing(all.result.get(), &output.timing, nullptr) == TIDEGATE_E_INVALID);
@@ -202,7 +203,14 @@ TEST_CASE("misuse: options out of range are refused") {
                                 nullptr);
   };
   CHECK(refused([](auto& o) { o.flags = 2; }) == TIDEGATE_E_UNSUPPORTED);
-  CHECK(refused([](auto& o) { o.reserved = 1; }) == TIDEGATE_E_UNSUPPORTED);
+  CHECK(refused([](auto& o) { o.priority = 4; }) == TIDEGATE_E_INVALID);
+  CHECK(refused([](auto& o) { o.priority = -1; }) == TIDEGATE_E_INVALID);
+  CHECK(refused([](auto& o) { o.tenant_length = 1; }) == TIDEGATE_E_INVALID);
+  const std::string long_name(257, 't');
+  CHECK(refused([&](auto& o) {
+          o.tenant = long_name.data();
+          o.tenant_length = long_name.size();
+        }) == TIDEGATE_E_INVALID);
   CHECK(refused([](auto& o) { o.cache = 4; }) == TIDEGATE_E_INVALID);
   CHECK(refused([](auto& o) { o.cache = -1; }) == TIDEGATE_E_INVALID);
   CHECK(refused([](auto& o) { o.timeout_ns = -1; }) == TIDEGATE_E_INVALID);
@@ -248,7 +256,7 @@ TEST_CASE("misuse: a model that is not there is not found") {
   CHECK_FALSE(take_text(err).empty());
 }
 
-TEST_CASE("misuse: in a forked child inherited handles answer FORKED and a new runtime works") {
+TEST_CASE("queue 4.13/71: in a forked child inherited handles answer FORKED and a new runtime works") {
   const Everything all;
   const pid_t child = ::fork();
   REQUIRE(child >= 0);

@@ -23,7 +23,7 @@ TEST_CASE("engine faults: a runner that throws fails its batch and nothing else"
   CHECK(good.answered());
 }
 
-TEST_CASE("engine faults: something that is no exception class is caught too") {
+TEST_CASE("engine faults 4.13/57: something that is no exception class is caught too") {
   EngineRig rig({}, {}, [](std::span<BatchItem>) { throw 42; });
   Answer answer;
   REQUIRE(rig.engine->infer(rig.request("x"), answer.callback()));
@@ -31,7 +31,7 @@ TEST_CASE("engine faults: something that is no exception class is caught too") {
   CHECK(answer.has(ErrorCode::backend_failed));
 }
 
-TEST_CASE("engine faults: an item the runner forgot is an error, its neighbours are not") {
+TEST_CASE("engine faults 4.13/58: an item the runner forgot is an error, its neighbours are not") {
   EngineRig rig({}, {}, [](std::span<BatchItem> batch) {
     FakeRunner::answer(batch.subspan(0, batch.size() > 1 ? batch.size() - 1 : 1));
   });
@@ -64,7 +64,7 @@ TEST_CASE("engine faults: an error is never cached") {
   CHECK((*second.result)->source == AnswerSource::model);
 }
 
-TEST_CASE("engine faults: a completion callback that throws is counted and harms nobody") {
+TEST_CASE("engine faults 4.13/63: a completion callback that throws is counted and harms nobody") {
   EngineRig rig;
   Answer other;
   REQUIRE(rig.engine->infer(rig.request("x"), [](Result<Response>) { throw std::logic_error("host"); }));

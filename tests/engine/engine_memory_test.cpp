@@ -203,7 +203,7 @@ int play_over(int workers_k, int completions_k, After after, std::size_t* host_f
 
 }  // namespace
 
-TEST_CASE("engine memory: an executor that throws costs nobody an answer's end") {
+TEST_CASE("engine memory 4.13/66: an executor that throws costs nobody an answer's end") {
   CHECK(play_over(0, 0, After::once) == 0);
   for (const After after : {After::once, After::for_ever}) {
     for (int k = 1; k <= 8; ++k) {
@@ -218,7 +218,7 @@ TEST_CASE("engine memory: an executor that throws costs nobody an answer's end")
   CHECK(play_over(1, 1, After::for_ever) > 10);
 }
 
-TEST_CASE("engine memory: a clock that refuses an alarm refuses the request it was for") {
+TEST_CASE("engine memory 4.13/66: a clock that refuses an alarm refuses the request it was for") {
   for (int k = 2; k <= 8; ++k) {  // the first alarm is the engine's own
     CAPTURE(k);
     auto executor = std::make_shared<ManualExecutor>();
@@ -231,7 +231,7 @@ TEST_CASE("engine memory: a clock that refuses an alarm refuses the request it w
   }
 }
 
-TEST_CASE("engine memory: infer that runs out of memory at any allocation refuses or completes, and goes on") {
+TEST_CASE("engine memory 4.13/66: infer that runs out of memory at any allocation refuses or completes, and goes on") {
   long failures = 0;
   bool more = true;
   for (long n = 0; more; ++n) {
@@ -258,7 +258,7 @@ TEST_CASE("engine memory: infer that runs out of memory at any allocation refuse
   CHECK(failures > 5);
 }
 
-TEST_CASE("engine memory: batches, completions and the drain survive running out of memory at any allocation") {
+TEST_CASE("engine memory 4.13/66: batches, completions and the drain survive running out of memory at any allocation") {
   bool more = true;
   long failures = 0;
   for (long n = 0; more; ++n) {
@@ -285,4 +285,33 @@ TEST_CASE("engine memory: batches, completions and the drain survive running out
     if (more) ++failures;
   }
   CHECK(failures > 5);
+}
+
+TEST_CASE("engine memory 4.13/66: a caller that waits and runs out of memory at any allocation gets an end") {
+  auto engine = Engine::create({.cache = {.memory = {.capacity_bytes = 0}}});
+  REQUIRE(engine);
+  std::vector<Replica> set;
+  set.push_back({std::make_unique<FakeRunner>(), {}});
+  REQUIRE(engine->add_model("fake", std::move(set)));
+  bool more = true;
+  long failures = 0;
+  for (long n = 0; more; ++n) {
+    CAPTURE(n);
+    REQUIRE(n < 2000);
+    Request request{"fake", std::string("text"), {.cache = CacheMode::bypass}};
+    const long before = refused_allocations;
+    allowed = n;
+    const Result<Response> answer = engine->infer_and_wait(std::move(request));
+    allowed = std::numeric_limits<long>::max();
+    more = refused_allocations > before;
+    if (!answer) CHECK(answer.error().code() == ErrorCode::out_of_memory);
+    if (!answer) ++failures;
+    if (!more) CHECK(answer.has_value());
+    REQUIRE(engine->infer_and_wait({"fake", std::string("next"), {}}));
+  }
+  CHECK(failures > 3);
+  const MetricsSnapshot metrics = engine->metrics();
+  for (const char* gauge : {"tidegate_queue_items", "tidegate_running_batches", "tidegate_requests_in_flight"}) {
+    CHECK(metrics.value(gauge) == 0);
+  }
 }

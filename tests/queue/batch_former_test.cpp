@@ -192,6 +192,29 @@ TEST_CASE("queue: time spent waiting for a slot counts towards the delay") {
   driver.finish_all();
 }
 
+TEST_CASE("queue 4.13/33: who is left over by a full batch keeps the start of his delay") {
+  SchedulerDriver driver(with(2, 100, 10, 1));
+  driver.submit();
+  driver.submit();
+  REQUIRE(driver.running() == 1);
+  driver.submit();
+  driver.advance(2);
+  driver.submit();
+  driver.advance(3);
+  driver.submit();
+  const TimePoint arrival = driver.now;
+  driver.advance(3);
+  driver.done(0);
+  CHECK(driver.last.started == Batches{{2, 3}});
+  driver.advance(1);
+  driver.done(1);
+  CHECK(driver.running() == 0);
+  CHECK(driver.core.next_wake() == arrival + Duration(10));
+  driver.advance(6);
+  CHECK(driver.last.started == Batches{{4}});
+  driver.finish_all();
+}
+
 TEST_CASE("queue: when the oldest leaves, the delay counts from the next oldest") {
   SchedulerDriver driver(with(4, 100, 10, 1));
   driver.submit();

@@ -123,6 +123,30 @@ TEST_CASE("queue: a batch stops growing where a deadline in it would be missed")
   driver.finish_all();
 }
 
+TEST_CASE("queue 4.13/32: lower classes fill what room a batch has, and never past a higher one's deadline") {
+  Setup setup = one_slot();
+  Plant plant(setup, [](std::uint64_t rows, std::uint64_t) { return kMilli + static_cast<Ticks>(rows) * kMilli / 2; });
+  plant.train(100);
+  SchedulerDriver& driver = plant.driver;
+  for (int round = 0; round < 20; ++round) {
+    CAPTURE(round);
+    driver.submit();
+    const Ticks slack = (3 + round % 5) * kMilli;
+    const auto urgent = static_cast<std::uint32_t>(driver.requests.size());
+    driver.submit({}, driver.now + Duration(kMilli + kMilli / 2 + slack), {}, {Priority::critical});
+    for (int i = 0; i < 4; ++i) driver.submit({}, kNoDeadline, {}, {Priority::interactive});
+    for (int i = 0; i < 8; ++i) driver.submit({}, kNoDeadline, {}, {Priority::batch});
+    plant.finish();
+    const std::size_t size = driver.batches.back().works.size();
+    CHECK(size > 1);
+    CHECK(static_cast<Ticks>(size) * kMilli / 2 + kMilli <= slack);
+    plant.finish();
+    CHECK(driver.outcome(urgent) == Outcome::answered);
+    while (driver.running() > 0) plant.finish();
+  }
+  driver.finish_all();
+}
+
 TEST_CASE("queue 4.13/10: who can no longer be answered in time ends before a batch is spent on it") {
   Plant plant(one_slot(), [](std::uint64_t, std::uint64_t) { return 5 * kMilli; });
   plant.train(100);

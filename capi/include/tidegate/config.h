@@ -2,7 +2,8 @@
  *
  * Settings are keys with dots in JSON. Nested objects and dotted keys are the
  * same: {"cache": {"memory": {"shards": 4}}} == {"cache.memory.shards": 4}.
- * "models" is a list of model objects (see model.h). Every key, with its type,
+ * "models" is a list of model objects (see model.h), "admission.tenants" of a model a list
+ * of tenants that are not like the others. Every key, with its type,
  * unit, default and range, is in tidegate_config_schema_json().
  */
 #ifndef TIDEGATE_CONFIG_H
@@ -35,7 +36,7 @@ TIDEGATE_API tidegate_status tidegate_config_merge_json(tidegate_config *config,
 TIDEGATE_API tidegate_status tidegate_config_dump_json(const tidegate_config *config, char **text, size_t *length,
                                                        tidegate_error **err) TIDEGATE_NOEXCEPT;
 
-/* Every key there is: {"runtime": [...], "model": [...]} of objects with key,
+/* Every key there is: {"runtime": [...], "model": [...], "tenant": [...]} of objects with key,
  * type, unit, default, minimum, maximum, values, since and text. Static; NULL
  * only when memory ran out.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */

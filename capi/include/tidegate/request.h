@@ -26,6 +26,15 @@ enum {
   TIDEGATE_CACHE_BYPASS = 3   /* neither; never joined to an equal request */
 };
 
+/* What goes first while replicas are scarce; 0 = default (INTERACTIVE). A request without a
+ * deadline is ordered as if it had to be answered 20 ms, 100 ms or 1 s after its arrival. */
+typedef int32_t tidegate_priority;
+enum {
+  TIDEGATE_PRIORITY_CRITICAL = 1,    /* before everything else */
+  TIDEGATE_PRIORITY_INTERACTIVE = 2, /* somebody waits */
+  TIDEGATE_PRIORITY_BATCH = 3        /* work that can wait; the first to give way in a full queue */
+};
+
 /* Flags of a request. Unknown ones are refused with UNSUPPORTED. */
 enum { TIDEGATE_MAY_COMPLETE_INLINE = 1 };
 
@@ -35,7 +44,9 @@ typedef struct tidegate_request_options {
   int64_t timeout_ns;  /* from now; 0 = none */
   int64_t deadline_ns; /* as tidegate_clock_now_ns; 0 = none; not together with timeout_ns */
   tidegate_cache_mode cache;
-  uint32_t reserved; /* 0 */
+  tidegate_priority priority;
+  const char *tenant;   /* whose request it is, UTF-8, at most 256 bytes; copied; NULL = nobody's */
+  size_t tenant_length; /* TIDEGATE_NUL = up to the first NUL */
 } tidegate_request_options;
 
 /* Submits one text (UTF-8, may hold NUL bytes; TIDEGATE_NUL as length stops at the
@@ -43,7 +54,7 @@ typedef struct tidegate_request_options {
  * `result` unless the flag MAY_COMPLETE_INLINE is set. Costs the look-up in
  * memory and, on a miss, the tokenizing.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: *result (if DONE), release it
- * Errors: NOT_FOUND, TOO_LARGE, QUEUE_FULL, OVERLOADED, UNSUPPORTED, SHUTTING_DOWN */
+ * Errors: NOT_FOUND, TOO_LARGE, QUEUE_FULL, QUOTA, OVERLOADED, UNSUPPORTED, SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_submit_text(tidegate_runtime *runtime, const tidegate_model *model,
                                                   const char *text, size_t length,
                                                   const tidegate_request_options *options, tidegate_cq *cq,

@@ -53,6 +53,7 @@ typedef struct tidegate_timing {
   int32_t cache_tier;  /* 0 = memory, 1.. = further tiers, -1 = not from a cache */
   int32_t replica;     /* replica that computed it, -1 = none */
   uint32_t reserved;   /* 0 */
+  int64_t dispatch_ns; /* batch formed to its start on a worker */
 } tidegate_timing;
 
 /* An answer. Immutable: any number of threads may read it, one releases it. Keeps

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Embeds texts through Tidegate's C ABI with ctypes and asyncio.
 
-  tidegate_ffi.py [--library FILE] [--model FOLDER] [TEXT...]
+  tidegate_ffi.py [--library FILE] [--model FOLDER] [--priority CLASS] [--tenant NAME] [TEXT...]
 
 Lines of standard input are embedded where no text is given and it is no terminal.
 Without a model folder a synthetic model answers. As a module:
@@ -21,12 +21,13 @@ from ctypes import POINTER, byref, c_char_p, c_float, c_int32, c_int64, c_size_t
 OK, DONE, EMPTY = 0, 1, 2
 DTYPE_F32 = 1
 MAY_COMPLETE_INLINE = 1
+PRIORITIES = {"critical": 1, "interactive": 2, "batch": 3}
 ABI_VERSION = 1 << 16
 
 
 class RequestOptions(ctypes.Structure):
     _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("timeout_ns", c_int64), ("deadline_ns", c_int64),
-                ("cache", c_int32), ("reserved", c_uint32)]
+                ("cache", c_int32), ("priority", c_int32), ("tenant", c_char_p), ("tenant_length", c_size_t)]
 
 
 class TensorView(ctypes.Structure):
@@ -39,7 +40,7 @@ class Completion(ctypes.Structure):
                 ("error", c_void_p), ("done_ns", c_int64), ("reserved", c_uint64 * 2)]
 
 
-assert (ctypes.sizeof(RequestOptions), ctypes.sizeof(TensorView), ctypes.sizeof(Completion)) == (32, 40, 64)
+assert (ctypes.sizeof(RequestOptions), ctypes.sizeof(TensorView), ctypes.sizeof(Completion)) == (48, 40, 64)
 
 SIGNATURES = {
     "require_abi": (c_int32, [c_uint32, POINTER(c_void_p)]),
@@ -145,13 +146,14 @@ class Tidegate:
             self._lib.cq_release(self._cq)
             self._lib.runtime_release(self._runtime)
 
-    async def embed_one(self, text, timeout_ns=0):
+    async def embed_one(self, text, timeout_ns=0, priority="interactive", tenant=""):
         """The vector of one text; raises TidegateError. Cancelling the task cancels the request."""
-        data = text.encode()
+        data, whose = text.encode(), tenant.encode()
         self._last_tag += 1
         tag, request, result = self._last_tag, c_uint64(), c_void_p()
         options = RequestOptions(struct_size=ctypes.sizeof(RequestOptions), flags=MAY_COMPLETE_INLINE,
-                                 timeout_ns=timeout_ns)
+                                 timeout_ns=timeout_ns, priority=PRIORITIES[priority], tenant=whose,
+                                 tenant_length=len(whose))
         status = self._lib.call("submit_text", self._runtime, None, data, len(data), byref(options), self._cq, tag,
                                 byref(request), byref(result))
         if status == DONE:
@@ -163,9 +165,9 @@ class Tidegate:
             self._lib.cancel(self._runtime, request)
             raise
 
-    async def embed(self, texts):
-        """One vector or TidegateError per text."""
-        return await asyncio.gather(*(self.embed_one(text) for text in texts), return_exceptions=True)
+    async def embed(self, texts, **options):
+        """One vector or TidegateError per text; options as those of embed_one."""
+        return await asyncio.gather(*(self.embed_one(text, **options) for text in texts), return_exceptions=True)
 
     def _drain(self):
         count = c_size_t()
@@ -192,7 +194,7 @@ async def run(arguments):
     texts = texts or ["The cat sat on the mat.", "A feline rested on the rug.", "42"]
     failed = 0
     async with Tidegate(arguments.model, arguments.shared_object) as gate:
-        for text, answer in zip(texts, await gate.embed(texts)):
+        for text, answer in zip(texts, await gate.embed(texts, priority=arguments.priority, tenant=arguments.tenant)):
             if isinstance(answer, BaseException):
                 failed += 1
                 print(f"tidegate_ffi: {text}: {answer}", file=sys.stderr)
@@ -206,6 +208,8 @@ def main():
     parser.add_argument("--library", dest="shared_object", default="libtidegate.so.1", metavar="FILE",
                         help="the shared library (default: the loader's path)")
     parser.add_argument("--model", help="sentence-transformers folder (default: a synthetic model)")
+    parser.add_argument("--priority", choices=PRIORITIES, default="interactive", help="what goes first under load")
+    parser.add_argument("--tenant", default="", help="whose requests these are (default: nobody's)")
     parser.add_argument("texts", nargs="*", metavar="TEXT")
     try:
         return asyncio.run(run(parser.parse_args()))

@@ -44,13 +44,15 @@ pub struct tidegate_request_options {
     pub timeout_ns: i64,
     pub deadline_ns: i64,
     pub cache: i32,
-    pub reserved: u32,
+    pub priority: i32,
+    pub tenant: *const c_char,
+    pub tenant_length: usize,
 }
 
 // The layouts of ABI 1.0.
 const _: () = assert!(std::mem::size_of::<tidegate_completion>() == 64);
 const _: () = assert!(std::mem::size_of::<tidegate_tensor_view>() == 40);
-const _: () = assert!(std::mem::size_of::<tidegate_request_options>() == 32);
+const _: () = assert!(std::mem::size_of::<tidegate_request_options>() == 48);
 
 extern "C" {
     pub fn tidegate_require_abi(version: u32, err: *mut *mut tidegate_error) -> tidegate_status;

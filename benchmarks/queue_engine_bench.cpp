@@ -1,0 +1,209 @@
+// What the engine around the queue costs, over a model that costs nothing: per submit, per
+// answered request, per wake-up, per allocation.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tidegate/engine.hpp"
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<std::uint64_t> allocations{0};
+
+}  // namespace
+
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* const memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+using namespace tidegate;
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+double ns_since(SteadyClock::time_point begin) {
+  return std::chrono::duration<double, std::nano>(SteadyClock::now() - begin).count();
+}
+
+/// Answers every item with the same vector, which all share.
+class NoOpRunner final : public ModelRunner {
+ public:
+  explicit NoOpRunner(Duration time = {}) : time_(time) {
+    info_.kind = "no-op";
+    info_.fingerprint[0] = 1;
+    const float one[] = {1};
+    answer_ = {Tensor::vector_of(one)};
+  }
+  const ModelInfo& info() const noexcept override { return info_; }
+  Result<PreparedInput> prepare(Input input) override { return PreparedInput{std::move(input), {}, {1, 16, 0}}; }
+  void run(std::span<BatchItem> batch) override {
+    if (time_ > Duration(0)) std::this_thread::sleep_for(time_);
+    for (BatchItem& item : batch) item.output = answer_;
+  }
+
+ private:
+  ModelInfo info_;
+  const Duration time_;
+  std::vector<Tensor> answer_;
+};
+
+Engine make_engine(Duration batch_time = {}) {
+  Engine engine = *Engine::create({.cache = {.memory = {.capacity_bytes = 0}}});
+  std::vector<Replica> set;
+  set.push_back({std::make_unique<NoOpRunner>(batch_time), {}});
+  ModelOptions options;
+  options.batching.max_batch_size = 100;
+  if (!engine.add_model("m", std::move(set), options)) std::abort();
+  return engine;
+}
+
+Request request() { return {"", std::string("x"), {.cache = CacheMode::bypass}}; }
+
+void report(benchmark::State& state, std::vector<double> times, const char* p50, const char* p99) {
+  std::sort(times.begin(), times.end());
+  if (times.empty()) return;
+  state.counters[p50] = times[times.size() / 2];
+  state.counters[p99] = times[times.size() * 99 / 100];
+}
+
+/// `Engine::infer` by so many producers at a time, with at most 4096 requests in flight.
+void submit(benchmark::State& state) {
+  const auto producers = static_cast<int>(state.range(0));
+  constexpr int kEach = 40'000;
+  std::vector<double> times;
+  for (auto _ : state) {
+    Engine engine = make_engine();
+    std::atomic<int> in_flight{0};
+    std::mutex mutex;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < producers; ++t) {
+      threads.emplace_back([&] {
+        std::vector<double> mine;
+        mine.reserve(kEach);
+        for (int i = 0; i < kEach; ++i) {
+          while (in_flight.load() > 4096) std::this_thread::yield();
+          Request one = request();
+          ++in_flight;
+          const auto begin = SteadyClock::now();
+          const auto accepted = engine.infer(std::move(one), [&](Result<Response>) { --in_flight; });
+          if (accepted) {
+            mine.push_back(ns_since(begin));
+          } else {
+            --in_flight;
+          }
+        }
+        const std::scoped_lock lock(mutex);
+        times.insert(times.end(), mine.begin(), mine.end());
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    engine.drain(std::chrono::seconds(10));
+  }
+  report(state, std::move(times), "p50_ns", "p99_ns");
+}
+BENCHMARK(submit)->ArgName("producers")->Arg(1)->Arg(8)->Iterations(1)->Unit(benchmark::kMillisecond);
+
+/// One request after the other, whole way: with the caller's thread as the leader of the batch, or
+/// through a worker and the completion thread.
+void answered(benchmark::State& state) {
+  Engine engine = make_engine();
+  const bool leads = state.range(0) != 0;
+  std::vector<double> times;
+  times.reserve(static_cast<std::size_t>(state.max_iterations));
+  for (auto _ : state) {
+    const auto begin = SteadyClock::now();
+    const auto answer = leads ? engine.infer_and_wait(request()) : engine.infer_future(request()).get();
+    times.push_back(ns_since(begin));
+    if (!answer) state.SkipWithError("a request failed");
+  }
+  report(state, std::move(times), "p50_ns", "p99_ns");
+}
+BENCHMARK(answered)->ArgName("leader")->Arg(1)->Arg(0)->Iterations(100'000);
+
+/// Heap allocations of a request from `infer_and_wait` to its answer, once all is warm.
+void allocations_per_request(benchmark::State& state) {
+  Engine engine = make_engine();
+  for (int i = 0; i < 2000; ++i) benchmark::DoNotOptimize(engine.infer_and_wait(request()));
+  allocations = 0;
+  counting = true;
+  for (auto _ : state) benchmark::DoNotOptimize(engine.infer_and_wait(request()));
+  counting = false;
+  state.counters["allocations"] = static_cast<double>(allocations.load()) / static_cast<double>(state.iterations());
+}
+BENCHMARK(allocations_per_request)->Iterations(20'000);
+
+/// Context switches that threads of this process, this one aside, have gone through.
+std::uint64_t switches_of_others() {
+  std::uint64_t sum = 0;
+  const auto own = std::filesystem::read_symlink("/proc/thread-self").filename();
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (task.path().filename() == own) continue;
+    std::ifstream status(task.path() / "status");
+    for (std::string word; status >> word;) {
+      std::uint64_t count = 0;
+      if (word.ends_with("ctxt_switches:") && status >> count) sum += count;
+    }
+  }
+  return sum;
+}
+
+/// An engine that has answered a thousand requests and then has nothing to do for a while.
+void idle_wake_ups(benchmark::State& state) {
+  Engine engine = make_engine();
+  for (int i = 0; i < 1000; ++i) benchmark::DoNotOptimize(engine.infer_future(request()).get());
+  std::this_thread::sleep_for(std::chrono::seconds(3));  // the watch of the last batch rings once more
+  const auto seconds = std::chrono::seconds(state.range(0));
+  for (auto _ : state) {
+    const std::uint64_t before = switches_of_others();
+    std::this_thread::sleep_for(seconds);
+    state.counters["wake_ups"] = static_cast<double>(switches_of_others() - before);
+  }
+}
+BENCHMARK(idle_wake_ups)->ArgName("seconds")->Arg(60)->Iterations(1)->UseRealTime()->Unit(benchmark::kSecond);
+
+/// How long after its deadline a request ends while the only replica is inside a batch of 1 s.
+void expiry_error(benchmark::State& state) {
+  std::vector<double> errors;
+  for (auto _ : state) {
+    Engine engine = make_engine(std::chrono::seconds(1));
+    std::mutex mutex;
+    if (!engine.infer(request(), [](auto) {})) std::abort();
+    const auto clock = make_steady_clock();
+    for (int i = 0; i < 400; ++i) {
+      Request one = request();
+      const TimePoint deadline = clock->now() + std::chrono::milliseconds(50) + i * std::chrono::microseconds(2000);
+      one.options.deadline = deadline;
+      const auto accepted = engine.infer(std::move(one), [&, deadline](Result<Response> result) {
+        if (result || result.error().code() != ErrorCode::deadline_exceeded) return;
+        const std::scoped_lock lock(mutex);
+        errors.push_back(std::chrono::duration<double, std::nano>(clock->now() - deadline).count());
+      });
+      if (!accepted) std::abort();
+    }
+    engine.drain(std::chrono::seconds(10));
+  }
+  state.counters["ended"] = static_cast<double>(errors.size());
+  report(state, std::move(errors), "p50_ns", "p99_ns");
+}
+BENCHMARK(expiry_error)->Iterations(3)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+
+BENCHMARK_MAIN();

@@ -1,0 +1,95 @@
+// Classes and tenants of requests, through the C ABI.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "c_api.hpp"
+
+using namespace capi_test;
+
+namespace {
+
+/// A host model that notes the order of its items and runs them one by one, held back at a gate.
+struct OneByOne {
+  Gate gate;
+  std::vector<std::string> order;
+  HostModel host;
+
+  OneByOne() {
+    host.run = [this](tidegate_batch* batch) {
+      gate.pass();
+      for (std::uint32_t i = 0; i < tidegate_batch_size(batch); ++i) {
+        std::size_t length = 0;
+        const char* const text = tidegate_batch_text(batch, i, &length);
+        order.emplace_back(text, length);
+      }
+      return answer_all(batch);
+    };
+  }
+};
+
+tidegate_request_options options_of(tidegate_priority priority, const char* tenant) {
+  auto options = initialised<tidegate_request_options>();
+  options.priority = priority;
+  options.tenant = tenant;
+  options.tenant_length = tenant == nullptr ? 0 : TIDEGATE_NUL;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("classes: priority and tenant of a request decide when it runs, and its timing says what it waited for") {
+  OneByOne model;
+  const Runtime runtime = make_runtime();
+  REQUIRE(add_host(runtime, model.host, R"({"batching.max_batch_size": 1, "admission.tenants": [
+    {"name": "heavy", "weight_percent": 300}]})") == TIDEGATE_OK);
+  const Queue cq = make_queue(runtime);
+  std::uint64_t tag = 0;
+  const auto send = [&](const char* text, tidegate_priority priority, const char* tenant) {
+    const auto options = options_of(priority, tenant);
+    REQUIRE(submit(runtime, cq, text, ++tag, nullptr, &options) == TIDEGATE_OK);
+  };
+  send("first", 0, nullptr);
+  model.gate.await(1);
+  send("later", TIDEGATE_PRIORITY_BATCH, nullptr);
+  for (int i = 0; i < 4; ++i) send("light", TIDEGATE_PRIORITY_INTERACTIVE, "light");
+  for (int i = 0; i < 4; ++i) send("heavy", 0, "heavy");
+  send("now", TIDEGATE_PRIORITY_CRITICAL, nullptr);
+  model.gate.open();
+  for (std::uint64_t i = 0; i < tag; ++i) {
+    const tidegate_completion record = next(cq);
+    CHECK(record.status == TIDEGATE_OK);
+    auto timing = initialised<tidegate_timing>();
+    REQUIRE(tidegate_result_timing(record.result, &timing, nullptr) == TIDEGATE_OK);
+    CHECK(timing.dispatch_ns >= 0);
+    CHECK(timing.queue_ns + timing.dispatch_ns + timing.run_ns <= timing.total_ns);
+    release(record);
+  }
+  REQUIRE(model.order.size() == 11);
+  CHECK(model.order[1] == "now");
+  const auto count = [&](std::size_t end, const char* text) {
+    return std::count(model.order.begin(), model.order.begin() + static_cast<std::ptrdiff_t>(end), text);
+  };
+  // Of the first six after it, the tenant of three times the weight has at least half.
+  CHECK(count(8, "heavy") == 4);
+  CHECK(count(8, "light") >= 1);
+}
+
+TEST_CASE("classes: a listed tenant has the limits of its entry, the others those of all") {
+  const Runtime runtime = make_runtime(R"({"models": [{"name": "m", "kind": "synthetic",
+    "admission": {"requests_per_minute": 1, "tenants": [{"name": "paying", "requests_per_minute": 3}]}}]})");
+  const Queue cq = make_queue(runtime);
+  const auto accepted = [&](const char* tenant) {
+    const auto options = options_of(0, tenant);
+    std::uint64_t count = 0;
+    while (submit(runtime, cq, std::string(tenant) + std::to_string(count), count, nullptr, &options) == TIDEGATE_OK) {
+      ++count;
+    }
+    CHECK(submit(runtime, cq, "one more", 99, nullptr, &options) == TIDEGATE_E_QUOTA);
+    return count;
+  };
+  CHECK(accepted("paying") == 3);
+  CHECK(accepted("anyone") == 1);
+  CHECK(accepted("else") == 1);
+  for (int i = 0; i < 5; ++i) release(next(cq));
+}

@@ -85,6 +85,9 @@ struct MemoryCacheOptions {
 struct CacheOptions {
   MemoryCacheOptions memory{};
   Duration time_to_live = std::chrono::hours(1);  ///< of a computed answer; 1 ms to 3650 days
+  /// Shortens each life by up to so many percent, 0 to 50, chosen by its key: answers
+  /// computed together do not all end together.
+  std::uint32_t time_to_live_jitter_percent = 10;
   /// Further tiers, nearest first; asked one after the other on a memory miss.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
   /// Longest a request waits for all further tiers together before it is computed;

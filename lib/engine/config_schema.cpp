@@ -152,6 +152,9 @@ constexpr std::array kEngineFields{
         {"cache.memory.policy", "", "which entry of the memory cache goes when room is needed"}, kCachePolicies),
     duration<kEngine, kCache, &CacheOptions::time_to_live>(
         {"cache.time_to_live_ms", "", "life of a computed answer in the caches"}, limits::kTimeToLive),
+    integer<kEngine, kCache, &CacheOptions::time_to_live_jitter_percent>(
+        {"cache.time_to_live_jitter_percent", "percent", "by how much a life is shortened at most, chosen by its key"},
+        limits::kTimeToLiveJitter),
     duration<kEngine, kCache, &CacheOptions::lookup_budget>(
         {"cache.lookup_budget_us", "", "longest wait for all tiers behind the memory cache"}, limits::kLookupBudget),
     duration<kEngine, &EngineOptions::drain_timeout>(

@@ -8,12 +8,15 @@ include(doctest)
 
 set(TIDEGATE_SHARED_DIR ${CMAKE_SOURCE_DIR}/../shared CACHE PATH
     "Folder of reference cases and data; tests that need it say so and pass when it is absent")
+set(TIDEGATE_TRACE_DIR ${TIDEGATE_SHARED_DIR}/data CACHE PATH
+    "Folder of recorded cache traces; tests that need one say so and pass when it is absent")
 
 add_library(tidegate_test_support STATIC ${PROJECT_SOURCE_DIR}/tests/support/test_main.cpp)
 target_include_directories(tidegate_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/lib)
 target_link_libraries(tidegate_test_support PUBLIC tidegate_headers doctest::doctest)
 target_compile_definitions(tidegate_test_support PUBLIC
   TIDEGATE_TEST_SHARED_DIR="${TIDEGATE_SHARED_DIR}"
+  TIDEGATE_TEST_TRACE_DIR="${TIDEGATE_TRACE_DIR}"
   TIDEGATE_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
   TIDEGATE_TEST_BINARY_DIR="${PROJECT_BINARY_DIR}"
   TIDEGATE_TEST_PYTHON="${TIDEGATE_VENV}/bin/python"

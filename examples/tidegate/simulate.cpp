@@ -1,7 +1,9 @@
-// tidegate simulate: replays recorded autoscaling cases on the policy that runs live.
+// tidegate simulate: replays what was recorded on the policies that run live, either
+// autoscaling cases or the keys a cache was asked for.
 #include <fmt/core.h>
 
 #include <fstream>
+#include <map>
 #include <memory>
 #include <sstream>
 
@@ -14,10 +16,13 @@ namespace {
 
 struct Arguments {
   std::string cases;
+  std::string cache_trace;
+  std::string policy{to_string(CachePolicy::s3_fifo)};
+  CacheReplayOptions replay;
   bool json = false;
 };
 
-Result<int> simulate(const Arguments& arguments) {
+Result<int> simulate_cases(const Arguments& arguments) {
   std::ifstream file(arguments.cases, std::ios::binary);
   std::ostringstream text;
   if (!file || !(text << file.rdbuf())) {
@@ -43,13 +48,64 @@ Result<int> simulate(const Arguments& arguments) {
   return report->failures.empty() ? 0 : 1;
 }
 
+Result<int> simulate_cache(Arguments arguments) {
+  const auto policy = cache_policy_of(arguments.policy);
+  if (!policy) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("--policy '{}' is unknown; there are s3_fifo, lru, lfu, w_tiny_lfu and ttl_only",
+                             arguments.policy));
+  }
+  arguments.replay.policy = *policy;
+  const auto replay = replay_cache_trace(arguments.cache_trace, arguments.replay);
+  if (!replay) return replay.error();
+  if (arguments.json) {
+    print_json({{"policy", arguments.policy},
+                {"capacity", arguments.replay.capacity},
+                {"requests", replay->requests},
+                {"keys", replay->keys},
+                {"misses", replay->misses},
+                {"evicted", replay->evicted},
+                {"rejected", replay->rejected},
+                {"hit_ratio", replay->hit_ratio()}});
+  } else {
+    fmt::print("requests   {}\nkeys       {}\nmisses     {}\nevicted    {}\nrejected   {}\nhit ratio  {:.4f}\n",
+               replay->requests, replay->keys, replay->misses, replay->evicted, replay->rejected, replay->hit_ratio());
+  }
+  return 0;
+}
+
+Result<int> simulate(const Arguments& arguments) {
+  if (!arguments.cases.empty()) return simulate_cases(arguments);
+  if (!arguments.cache_trace.empty()) return simulate_cache(arguments);
+  return Error(ErrorCode::invalid_argument, "nothing to replay; give --cases FILE or --cache-trace FILE");
+}
+
 }  // namespace
 
 Action add_simulate(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command =
-      app.add_subcommand("simulate", "Replay a file of HorizontalPodAutoscaler cases on the hpa policy");
-  command->add_option("--cases", arguments->cases, "Case file (JSON)")->required();
+  CLI::App* command = app.add_subcommand(
+      "simulate",
+      "Replay recorded autoscaling cases, or the keys a cache was asked for, on the policies that run live");
+  CLI::Option* cases = command->add_option("--cases", arguments->cases, "HorizontalPodAutoscaler cases (JSON)");
+  CLI::Option* trace = command->add_option("--cache-trace", arguments->cache_trace,
+                                           "Cache trace: oracleGeneral binary, or a key a line");
+  cases->excludes(trace);
+  CLI::Option* capacity =
+      command
+          ->add_option("--capacity", arguments->replay.capacity, "Bytes such as 128MiB, or entries for a trace of keys")
+          ->transform(CLI::AsSizeValue(false));
+  trace->needs(capacity);
+  capacity->needs(trace);
+  command->add_option("--policy", arguments->policy, "s3_fifo, lru, lfu, w_tiny_lfu or ttl_only")
+      ->capture_default_str()
+      ->needs(trace);
+  command->add_option("--trace-format", arguments->replay.format, "auto, oracle or keys; auto goes by the file's name")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, CacheTraceFormat>{{"auto", CacheTraceFormat::automatic},
+                                                                          {"oracle", CacheTraceFormat::oracle_general},
+                                                                          {"keys", CacheTraceFormat::keys}}))
+      ->needs(trace);
   command->add_flag("--json", arguments->json, "Print one JSON object");
   return [arguments] { return simulate(*arguments); };
 }

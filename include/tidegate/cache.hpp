@@ -57,6 +57,20 @@ class CacheTier {
   virtual void erase_many(std::span<const CacheKey> keys) = 0;
 };
 
+/// Which entry of the memory tier goes when room is needed.
+enum class CachePolicy : std::uint8_t {
+  s3_fifo,     ///< three queues; resists scans, hits are cheap
+  lru,         ///< least recently used
+  lfu,         ///< least frequently used, never ageing
+  w_tiny_lfu,  ///< a newcomer stays only if asked for more often than what it displaces
+  ttl_only,    ///< what expires soonest; reads change nothing
+};
+
+/// "s3_fifo", "lru", "lfu", "w_tiny_lfu" or "ttl_only".
+[[nodiscard]] std::string_view to_string(CachePolicy policy) noexcept;
+/// The policy of that name; empty for any other name.
+[[nodiscard]] std::optional<CachePolicy> cache_policy_of(std::string_view name) noexcept;
+
 /// The memory tier.
 struct MemoryCacheOptions {
   /// Hard budget of everything the tier holds (records, index, bookkeeping);
@@ -65,11 +79,15 @@ struct MemoryCacheOptions {
   /// shard's part is not stored.
   std::uint64_t capacity_bytes = 64ULL << 20;
   std::uint32_t shards = 8;  ///< power of two, 1..256
+  CachePolicy policy = CachePolicy::s3_fifo;
 };
 
 struct CacheOptions {
   MemoryCacheOptions memory{};
   Duration time_to_live = std::chrono::hours(1);  ///< of a computed answer; 1 ms to 3650 days
+  /// Shortens each life by up to so many percent, 0 to 50, chosen by its key: answers
+  /// computed together do not all end together.
+  std::uint32_t time_to_live_jitter_percent = 10;
   /// Further tiers, nearest first; asked one after the other on a memory miss.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
   /// Longest a request waits for all further tiers together before it is computed;
@@ -84,7 +102,7 @@ struct CacheTierStats {
   std::uint64_t expired = 0;  ///< misses whose record was there but too old
   std::uint64_t inserted = 0;
   std::uint64_t evicted = 0;
-  std::uint64_t rejected = 0;  ///< not stored: too large for the budget
+  std::uint64_t rejected = 0;  ///< not stored: too large, or the policy kept what was there
   std::uint64_t entries = 0;   ///< now
   std::uint64_t bytes = 0;     ///< now, never above capacity_bytes
 };

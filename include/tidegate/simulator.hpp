@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "tidegate/cache.hpp"
 #include "tidegate/result.hpp"
 
 namespace tidegate {
@@ -36,5 +38,44 @@ struct CaseReport {
 /// work in proportion to the file. Errors: invalid_argument (not JSON, or names the
 /// case and the field that is missing or malformed), version_mismatch.
 [[nodiscard]] Result<CaseReport> replay_hpa_cases(std::string_view json_text);
+
+/// How a file tells which keys were asked for, one after the other.
+enum class CacheTraceFormat : std::uint8_t {
+  automatic,  ///< oracle_general where the name ends in ".bin" or ".oracleGeneral", else keys
+  /// Records of 24 bytes, little-endian: seconds (u32), key (u64), bytes of the answer
+  /// (u32), number of the key's next request (i64, not used).
+  oracle_general,
+  /// Text, a key a line. Spaces and tabs around a key, a carriage return, empty lines
+  /// and lines that begin with '#' or '*' do not count. Every answer weighs 1.
+  keys,
+};
+
+struct CacheReplayOptions {
+  CacheTraceFormat format = CacheTraceFormat::automatic;
+  CachePolicy policy = CachePolicy::s3_fifo;
+  std::uint64_t capacity = 0;  ///< at least 1; bytes, or entries where every answer weighs 1
+};
+
+struct CacheReplay {
+  std::uint64_t requests = 0;
+  std::uint64_t misses = 0;
+  std::uint64_t evicted = 0;
+  std::uint64_t rejected = 0;  ///< misses whose answer was not stored
+  std::uint64_t keys = 0;      ///< different ones
+
+  /// 0 where there is no request.
+  [[nodiscard]] double hit_ratio() const noexcept {
+    return requests == 0 ? 0.0 : static_cast<double>(requests - misses) / static_cast<double>(requests);
+  }
+};
+
+/// Replays a recorded sequence of keys on an eviction policy of the memory tier: one
+/// shard, a put after every miss, answers weighed without bookkeeping, no end of life
+/// (ttl_only is then first in, first out). An answer that weighs more than the
+/// capacity, or more than an eighth of it where answers have sizes, is not stored.
+/// Blocks for CPU work in proportion to the file and holds about 100 bytes a
+/// different key and 8 a request. Errors: not_found, io_error; invalid_argument (capacity
+/// 0), corrupt_data (a file cut inside a record).
+[[nodiscard]] Result<CacheReplay> replay_cache_trace(const std::string& path, const CacheReplayOptions& options);
 
 }  // namespace tidegate

@@ -5,16 +5,15 @@
 #include <memory>
 #include <vector>
 
-#include "cache/s3_fifo.hpp"
+#include "cache/eviction_policy.hpp"
 #include "tidegate/cache.hpp"
 
 namespace tidegate {
 
 /// One entry of the memory tier.
-struct MemoryEntry : S3Fifo::Node {
+struct MemoryEntry : EvictionPolicy::Node {
   CacheKey key{};
   CacheRecord record;
-  TimePoint expires_at{};
 };
 
 /// 64 bits of a key, all of its bits mixed in, for index, shard and fingerprint.

@@ -11,17 +11,18 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint64_t kSmallestShare = 4096;
-/// A ghost for every 2 KiB: as many as there are entries where answers are small
-/// vectors, for about 1 % of the budget.
-constexpr std::uint64_t kBytesPerGhost = 2048;
+/// The policy remembers a key for every 2 KiB: as many as there are entries where
+/// answers are small vectors, for about 1 % of the budget.
+constexpr std::uint64_t kBytesPerRememberedKey = 2048;
 /// The index starts fit for entries of 4 KiB and grows where they are smaller.
 constexpr std::uint64_t kBytesPerFirstSlot = 4096;
 constexpr std::uint64_t kLargestEntryPart = 8;
 /// make_shared puts the vector beside two counters and a virtual table pointer.
 constexpr std::uint64_t kBlockHolderBytes = sizeof(std::vector<std::byte>) + 16;
 
-constexpr std::uint32_t ghost_capacity(std::uint64_t share) {
-  return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(share / kBytesPerGhost, 16, 1U << 30)));
+constexpr std::uint32_t remembered_keys(std::uint64_t share) {
+  return static_cast<std::uint32_t>(
+      std::bit_ceil(std::clamp<std::uint64_t>(share / kBytesPerRememberedKey, 16, 1U << 30)));
 }
 
 constexpr std::size_t first_slots(std::uint64_t share) {
@@ -60,11 +61,14 @@ class RetiredEntries {
 /// Its own cache line, so that two threads in two shards do not share one.
 class alignas(64) MemoryCache::Shard {
  public:
-  explicit Shard(std::uint64_t share)
+  Shard(std::uint64_t share, std::unique_ptr<EvictionPolicy> order)
       : share_(share),
-        fixed_bytes_(heap_charge(sizeof(Shard)) + sizeof(void*) + GhostList::heap_bytes(ghost_capacity(share))),
+        fixed_bytes_(heap_charge(sizeof(Shard)) + sizeof(void*) + order->heap_bytes()),
+        bytes_per_entry_(order->bytes_per_entry()),
         index_(first_slots(share)),
-        order_(ghost_capacity(share)) {}
+        order_(std::move(order)) {
+    order_->set_budget(share_ - fixed_bytes_ - index_.heap_bytes());
+  }
 
   std::optional<CacheEntry> get(const CacheKey& key, std::uint64_t hash, const Clock& clock) {
     RetiredEntries retired;
@@ -84,7 +88,7 @@ class alignas(64) MemoryCache::Shard {
       return std::nullopt;
     }
     ++stats_.hits;
-    S3Fifo::touch(*entry);
+    order_->hit(*entry);
     return CacheEntry{key, entry->record, entry->expires_at - now};
   }
 
@@ -93,29 +97,29 @@ class alignas(64) MemoryCache::Shard {
     entry->key = source.key;
     entry->record = source.record;
     entry->expires_at = later(now, source.time_to_live);
-    entry->bytes = charge_of(source.record);
+    entry->bytes = charge_of(source.record) + bytes_per_entry_;
     entry->fingerprint = fingerprint_of(hash);
 
     RetiredEntries retired;
     const MutexLock lock(mutex_);
     MemoryEntry* old = index_.find(source.key, hash);
     const bool fits = entry->bytes <= share_ / kLargestEntryPart;
-    S3Fifo::Queue queue = S3Fifo::Queue::small;
     if (old != nullptr) {
       // A newer answer inherits the place its key has earned. Where it is too large,
       // the older one must not outlive it.
-      queue = old->queue;
+      entry->part = old->part;
       entry->frequency = old->frequency;
       retire(*old, retired);
     } else if (fits) {
-      queue = order_.admit(entry->fingerprint);
+      order_->admit(*entry);
     }
-    if (!fits || !make_room(entry->bytes, retired)) {
+    if (!fits || !make_room(*entry, retired)) {
       ++stats_.rejected;
       return;
     }
     ++stats_.inserted;
-    order_.push(*entry, queue);
+    order_->add(*entry);
+    weight_ += entry->bytes;
     index_.insert(hash, std::move(entry));
   }
 
@@ -139,35 +143,43 @@ class alignas(64) MemoryCache::Shard {
 
  private:
   [[nodiscard]] std::uint64_t used_bytes() const TIDEGATE_REQUIRES(mutex_) {
-    return fixed_bytes_ + index_.heap_bytes() + order_.bytes();
+    return fixed_bytes_ + index_.heap_bytes() + weight_;
   }
 
   void retire(MemoryEntry& entry, RetiredEntries& retired) TIDEGATE_REQUIRES(mutex_) {
-    order_.remove(entry);
+    order_->remove(entry);
+    weight_ -= entry.bytes;
     retired.add(index_.remove(entry));
   }
 
-  /// Evicts until an entry of `bytes` fits, with the larger index it may need: while
-  /// an index grows, both copies count. False if it cannot fit.
-  bool make_room(std::uint64_t bytes, RetiredEntries& retired) TIDEGATE_REQUIRES(mutex_) {
+  /// Evicts until `incoming` fits, with the larger index it may need: while
+  /// an index grows, both copies count. False if it cannot fit or
+  /// the policy keeps what is there.
+  bool make_room(const MemoryEntry& incoming, RetiredEntries& retired) TIDEGATE_REQUIRES(mutex_) {
     for (;;) {
       const std::uint64_t growth = index_.full() ? index_.heap_bytes_grown() : 0;
-      if (used_bytes() + growth + bytes <= share_) break;
-      S3Fifo::Node* victim = order_.evict(share_ - fixed_bytes_ - index_.heap_bytes());
+      if (used_bytes() + growth + incoming.bytes <= share_) break;
+      EvictionPolicy::Node* victim = order_->evict(incoming);
       if (victim == nullptr) return false;
       ++stats_.evicted;
+      weight_ -= victim->bytes;
       retired.add(index_.remove(static_cast<MemoryEntry&>(*victim)));
     }
-    if (index_.full()) index_.grow();
+    if (index_.full()) {
+      index_.grow();
+      order_->set_budget(share_ - fixed_bytes_ - index_.heap_bytes());
+    }
     return true;
   }
 
-  const std::uint64_t share_;        ///< bytes
-  const std::uint64_t fixed_bytes_;  ///< this object and its ghosts
-  mutable Mutex mutex_;              // leaf, but for a lock the clock's now() may take; no entry is freed under it
+  const std::uint64_t share_;            ///< bytes
+  const std::uint64_t fixed_bytes_;      ///< this object and its policy's
+  const std::uint64_t bytes_per_entry_;  ///< the policy's
+  mutable Mutex mutex_;                  // leaf, but for a lock the clock's now() may take; no entry is freed under it
   KeyIndex index_ TIDEGATE_GUARDED_BY(mutex_);
-  S3Fifo order_ TIDEGATE_GUARDED_BY(mutex_);
-  CacheTierStats stats_ TIDEGATE_GUARDED_BY(mutex_);  ///< entries and bytes unused: counted when asked
+  std::unique_ptr<EvictionPolicy> order_ TIDEGATE_GUARDED_BY(mutex_);
+  std::uint64_t weight_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< of all entries
+  CacheTierStats stats_ TIDEGATE_GUARDED_BY(mutex_);      ///< entries and bytes unused: counted when asked
 };
 
 MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> clock)
@@ -177,7 +189,9 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
   const std::uint64_t share = options.capacity_bytes / shards;
   if (share < kSmallestShare) return;
   shards_.reserve(shards);
-  for (std::uint64_t i = 0; i < shards; ++i) shards_.push_back(std::make_unique<Shard>(share));
+  for (std::uint64_t i = 0; i < shards; ++i) {
+    shards_.push_back(std::make_unique<Shard>(share, make_eviction_policy(options.policy, remembered_keys(share))));
+  }
 }
 
 MemoryCache::~MemoryCache() = default;

@@ -11,7 +11,7 @@
 
 namespace tidegate {
 
-/// Entries in shards, each with an equal share of the budget, S3-FIFO eviction and
+/// Entries in shards, each with an equal share of the budget, an eviction policy and
 /// one short lock. Answers on the caller's thread. Thread-safe.
 ///
 /// The budget covers everything the tier holds at any instant: record blocks, their
@@ -38,7 +38,8 @@ class MemoryCache final : public CacheTier {
   /// All zero while the tier is off.
   [[nodiscard]] CacheTierStats stats() const;
 
-  /// What an entry with this record costs, apart from the index.
+  /// What an entry with this record costs, apart from the index and what the policy
+  /// takes for each entry.
   [[nodiscard]] static std::uint64_t charge_of(const CacheRecord& record) noexcept;
 
  private:

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/wall_time.hpp"
+#include "cache/key_index.hpp"
 #include "cache/memory_cache.hpp"
 #include "request/record_codec.hpp"
 
@@ -12,6 +13,14 @@ namespace tidegate {
 namespace {
 
 TimePoint later(TimePoint now, Duration span) { return span > TimePoint::max() - now ? TimePoint::max() : now + span; }
+
+/// `life`, shortened by a part of `percent` that the key decides.
+Duration with_jitter(Duration life, std::uint32_t percent, const CacheKey& key) {
+  // Bits that neither shard, index nor fingerprint alone decides by.
+  const auto part = static_cast<double>(hash_of(key) >> 16 & 0xFFFF) / 65536.0;
+  const double cut = static_cast<double>(life.count()) * part * percent / 100.0;
+  return std::max(life - Duration(static_cast<std::int64_t>(cut)), Duration(1));
+}
 
 /// When a record made now ends, for tiers that outlive the process.
 std::int64_t expiry_unix_ms(Duration life) {
@@ -200,7 +209,8 @@ void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done)
 void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs) {
   if (!state_->stores_anything()) return;
   call_tier([&] {
-    const Duration life = state_->options.time_to_live;
+    const CacheOptions& options = state_->options;
+    const Duration life = with_jitter(options.time_to_live, options.time_to_live_jitter_percent, key);
     const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life)), life};
     state_->memory.put(entry);
     state_->store_further(entry, state_->options.tiers.size());

@@ -115,6 +115,8 @@ template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Linger>{"anyone", "announced"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
+template <>
+constexpr std::array<std::string_view, 5> kNamesOf<CachePolicy>{"s3_fifo", "lru", "lfu", "w_tiny_lfu", "ttl_only"};
 
 template <auto... Path>
 constexpr auto choice(const Row& row, std::string_view values) {
@@ -134,6 +136,7 @@ constexpr auto choice(const Row& row, std::string_view values) {
 }
 
 constexpr std::string_view kPrecisions = "f32|bf16|int8|auto";
+constexpr std::string_view kCachePolicies = "s3_fifo|lru|lfu|w_tiny_lfu|ttl_only";
 /// Empty = the best the machine has.
 constexpr std::string_view kInstructionSets = "|plain|avx2|avx512|avx512_vnni|avx512_bf16";
 
@@ -157,8 +160,13 @@ constexpr std::array kEngineFields{
     integer<kEngine, kCache, kMemory, &MemoryCacheOptions::shards>(
         {"cache.memory.shards", "", "parts of the memory cache with a lock each; a power of two"},
         limits::kCacheShards),
+    choice<kEngine, kCache, kMemory, &MemoryCacheOptions::policy>(
+        {"cache.memory.policy", "", "which entry of the memory cache goes when room is needed"}, kCachePolicies),
     duration<kEngine, kCache, &CacheOptions::time_to_live>(
         {"cache.time_to_live_ms", "", "life of a computed answer in the caches"}, limits::kTimeToLive),
+    integer<kEngine, kCache, &CacheOptions::time_to_live_jitter_percent>(
+        {"cache.time_to_live_jitter_percent", "percent", "by how much a life is shortened at most, chosen by its key"},
+        limits::kTimeToLiveJitter),
     duration<kEngine, kCache, &CacheOptions::lookup_budget>(
         {"cache.lookup_budget_us", "", "longest wait for all tiers behind the memory cache"}, limits::kLookupBudget),
     duration<kEngine, &EngineOptions::drain_timeout>(

@@ -67,6 +67,8 @@ Result<void> check_options(const EngineOptions& options) {
                  fmt::format("cache.memory.shards is {}; it must be a power of two", cache.memory.shards));
   }
   TIDEGATE_CHECK(in_range("cache.time_to_live", cache.time_to_live, limits::kTimeToLive));
+  TIDEGATE_CHECK(
+      in_range("cache.time_to_live_jitter_percent", cache.time_to_live_jitter_percent, limits::kTimeToLiveJitter));
   TIDEGATE_CHECK(in_range("cache.lookup_budget", cache.lookup_budget, limits::kLookupBudget));
   for (std::size_t i = 0; i < cache.tiers.size(); ++i) {
     if (cache.tiers[i] == nullptr) {

@@ -22,8 +22,8 @@ struct Stored {
 /// One run of random operations with its own capacity, shards and sizes.
 class ModelRun {
  public:
-  ModelRun(std::uint64_t seed, std::uint64_t capacity, std::uint32_t shards, std::size_t largest, std::uint64_t keys)
-      : random_(seed), capacity_(capacity), largest_(largest), keys_(keys), cache_({capacity, shards}, clock_) {}
+  ModelRun(std::uint64_t seed, MemoryCacheOptions options, std::size_t largest, std::uint64_t keys)
+      : random_(seed), capacity_(options.capacity_bytes), largest_(largest), keys_(keys), cache_(options, clock_) {}
 
   void run(int operations) {
     for (int i = 0; i < operations; ++i) {
@@ -129,9 +129,22 @@ TEST_CASE("memory cache: against a map: never wrong, never expired, never above 
         CAPTURE(capacity);
         CAPTURE(shards);
         CAPTURE(largest);
-        ModelRun(++seed, capacity, shards, largest, 40).run(4000);
-        ModelRun(++seed, capacity, shards, largest, 600).run(4000);
+        ModelRun(++seed, {capacity, shards}, largest, 40).run(4000);
+        ModelRun(++seed, {capacity, shards}, largest, 600).run(4000);
       }
+    }
+  }
+}
+
+TEST_CASE("memory cache: against a map: the same with every eviction policy") {
+  std::uint64_t seed = 100;
+  for (const CachePolicy policy :
+       {CachePolicy::lru, CachePolicy::lfu, CachePolicy::w_tiny_lfu, CachePolicy::ttl_only}) {
+    for (const std::uint64_t capacity : {8000U, 60000U}) {
+      CAPTURE(to_string(policy));
+      CAPTURE(capacity);
+      ModelRun(++seed, {capacity, 1, policy}, 60, 40).run(4000);
+      ModelRun(++seed, {capacity, 2, policy}, 900, 600).run(4000);
     }
   }
 }

@@ -56,6 +56,30 @@ TEST_CASE("tiered cache: what was put is read back from memory, the same bits, u
   CHECK(value_of(hit->outputs) == 0.1F);
 }
 
+TEST_CASE("tiered cache: lives are shortened by at most the jitter, spread evenly, alike in every tier and each time") {
+  const auto tier = std::make_shared<ScriptedTier>("tier");
+  CacheOptions options;
+  options.time_to_live = minutes(100);
+  options.time_to_live_jitter_percent = 20;
+  Chain chain({tier}, options);
+  std::size_t in_quarter[4]{};
+  for (std::uint64_t key = 0; key < 400; ++key) {
+    chain.cache->put(key_of(key), answer_of(1));
+    const Duration life = tier->stored(key_of(key))->time_to_live;
+    REQUIRE(life > minutes(80));
+    REQUIRE(life <= minutes(100));
+    ++in_quarter[std::min<std::int64_t>((life - minutes(80)) / minutes(5), 3)];
+    chain.cache->put(key_of(key), answer_of(2));
+    CHECK(tier->stored(key_of(key))->time_to_live == life);
+  }
+  for (const std::size_t count : in_quarter) CHECK(count > 60);
+  const Duration first = tier->stored(key_of(0))->time_to_live;
+  chain.clock->advance(first - Duration(1));
+  CHECK(chain.cache->get_in_memory(key_of(0)));
+  chain.clock->advance(Duration(1));
+  CHECK_FALSE(chain.cache->get_in_memory(key_of(0)));
+}
+
 TEST_CASE("tiered cache: with memory off and no tiers it stores and finds nothing") {
   CacheOptions options;
   options.memory.capacity_bytes = 0;
@@ -73,6 +97,7 @@ TEST_CASE("tiered cache: a put reaches every tier with its life and a record tha
   const auto far = std::make_shared<ScriptedTier>("far");
   CacheOptions options;
   options.time_to_live = minutes(7);
+  options.time_to_live_jitter_percent = 0;
   Chain chain({near, far}, options);
   chain.cache->put(key_of(1), answer_of(3));
   for (const auto& tier : {near, far}) {

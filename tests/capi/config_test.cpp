@@ -277,12 +277,21 @@ TEST_CASE("config: the schema lists every key, and its defaults and bounds are t
     CHECK(row["default"] == defaults[key]);
     CHECK(row["since"] == "1.0");
     CHECK_FALSE(row["text"].get<std::string>().empty());
+    const auto with = [&](const std::string& value) { return "{\"" + key + "\": " + value + "}"; };
+    if (row["type"] == "string") {
+      for (const auto& value : row["values"]) {
+        const auto config = parse_config(with(value.dump()));
+        REQUIRE(config);
+        CHECK(nlohmann::json::parse(dump_config(*config))[key] == value);
+      }
+      CHECK_FALSE(parse_config(with("\"no such value\"")));
+      continue;
+    }
     REQUIRE(row["type"] == "integer");
     const auto minimum = row["minimum"].get<std::int64_t>();
     const auto maximum = row["maximum"].get<std::int64_t>();
     CHECK(minimum <= row["default"].get<std::int64_t>());
     CHECK(row["default"].get<std::int64_t>() <= maximum);
-    const auto with = [&](const std::string& value) { return "{\"" + key + "\": " + value + "}"; };
     CHECK(parse_config(with(std::to_string(minimum))));
     CHECK(parse_config(with(std::to_string(maximum))));
     CHECK_FALSE(parse_config(with(std::to_string(minimum - 1))));

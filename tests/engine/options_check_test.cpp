@@ -36,6 +36,7 @@ TEST_CASE("options: a refused value is named") {
   refused(ReplicaOptions{.weight = std::numeric_limits<double>::quiet_NaN()}, "replica.weight");
   refused(EngineOptions{.cache = {.memory = {.shards = 3}}}, "cache.memory.shards is 3");
   refused(EngineOptions{.cache = {.time_to_live = Duration(0)}}, "cache.time_to_live");
+  refused(EngineOptions{.cache = {.time_to_live_jitter_percent = 51}}, "cache.time_to_live_jitter_percent");
   refused(EngineOptions{.cache = {.tiers = {nullptr}}}, "cache.tiers[0]");
   refused(EngineOptions{.drain_timeout = Duration(-1)}, "drain_timeout");
 }

@@ -110,6 +110,32 @@ class Simulate(unittest.TestCase):
             path.write_text("{")
             self.assertNotEqual(run("simulate", "--cases", path)[0], 0)
 
+    def test_a_cache_trace_is_replayed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "keys.txt"
+            path.write_text("a\nb\na\nc\na\nb\n")
+            replay = ["simulate", "--cache-trace", path, "--policy", "lru", "--capacity"]
+            code, text, _ = run(*replay, "2")
+            self.assertEqual(code, 0)
+            self.assertEqual(dict(line.split(maxsplit=1) for line in text.splitlines() if "ratio" not in line),
+                             {"requests": "6", "keys": "3", "misses": "4", "evicted": "2", "rejected": "0"})
+            self.assertIn("hit ratio  0.3333", text)
+            code, text, _ = run(*replay, "1KiB", "--json")
+            self.assertEqual((code, json.loads(text)["capacity"], json.loads(text)["misses"]), (0, 1024, 3))
+            code, _, errors = run(*replay, "0")
+            self.assertEqual(code, 2)
+            self.assertIn("capacity", errors)
+            code, _, errors = run("simulate", "--cache-trace", path, "--policy", "best", "--capacity", "2")
+            self.assertEqual(code, 2)
+            for name in ("best", "s3_fifo", "lru", "lfu", "w_tiny_lfu", "ttl_only"):
+                self.assertIn(name, errors)
+            self.assertEqual(run("simulate", "--cache-trace", path)[0], 2)
+            self.assertEqual(run("simulate")[0], 2)
+            missing = pathlib.Path(folder) / "none.bin"
+            code, _, errors = run("simulate", "--cache-trace", missing, "--capacity", "9")
+            self.assertEqual(code, 1)
+            self.assertIn(str(missing), errors)
+
 
 @needs_model
 class Encode(unittest.TestCase):

@@ -95,6 +95,14 @@ struct CacheOptions {
   Duration lookup_budget = std::chrono::milliseconds(5);
 };
 
+/// What a memory tier of some capacity and policy would have hit of late, by a sample of the keys.
+struct CacheCurvePoint {
+  CachePolicy policy{};
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t requests = 0;  ///< sampled
+  std::uint64_t hits = 0;
+};
+
 /// Counters of one tier since the engine started.
 struct CacheTierStats {
   std::uint64_t hits = 0;

@@ -73,6 +73,13 @@ enum class CachePolicy : std::uint8_t {
 
 enum class CacheCurve : std::uint8_t { off, on };
 
+/// Whether a model may go without the caches.
+enum class CacheBypass : std::uint8_t {
+  /// While hits save less time than look-ups cost, one key in 64 is looked up and stored.
+  automatic,
+  never,
+};
+
 /// The memory tier.
 struct MemoryCacheOptions {
   /// Hard budget of everything the tier holds (records, index, bookkeeping);
@@ -93,15 +100,16 @@ struct CacheOptions {
   /// Shortens each life by up to so many percent, 0 to 50, chosen by its key: answers
   /// computed together do not all end together.
   std::uint32_t time_to_live_jitter_percent = 10;
-  /// How long of its life an answer in memory is fresh; 0 = all of it. Past that it is still answered
-  /// (Response::stale), and the first request that finds it so has it computed anew, as class
-  /// batch (stale-while-revalidate, RFC 5861).
+  /// How long of its life an answer in memory is fresh; 0, or no less than the life = all of it. Past that it is still
+  /// answered (Response::stale), and the first request that finds it so has it computed anew, as class batch
+  /// (stale-while-revalidate, RFC 5861).
   Duration fresh_for{0};
   /// How long such a renewal may take, before the next request starts another; 1 ms to 1 h.
   Duration refresh_timeout = std::chrono::seconds(5);
   /// How long a request that the model found invalid is refused with the same error, without
   /// asking the model; 30 s at most, 0 = never. Takes up to a fiftieth of the memory tier's budget.
   Duration negative_time_to_live = std::chrono::seconds(5);
+  CacheBypass bypass = CacheBypass::automatic;
   /// Further tiers, nearest first; asked one after the other on a memory miss.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
   /// Longest a request waits for all further tiers together before it is computed;

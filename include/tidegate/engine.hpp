@@ -117,6 +117,12 @@ class Engine {
   [[nodiscard]] MetricsSnapshot metrics() const;
   /// Counters of each cache tier, memory first.
   [[nodiscard]] std::vector<CacheTierStats> cache_stats() const;
+  /// Gives the memory tier another budget, at most the one it began with: smaller under memory pressure,
+  /// the old one when that is over. What no longer fits is gone when this returns.
+  void resize_cache(std::uint64_t capacity_bytes);
+  /// What other sizes and policies of the memory tier would have hit of late, by policy, then
+  /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.
+  [[nodiscard]] Result<std::vector<CacheCurvePoint>> cache_curve() const;
   /// Facts of a model; empty name = the only one. Errors: not_found.
   [[nodiscard]] Result<ModelInfo> model_info(std::string_view name = {}) const;
   /// The last 256 batches of a model and why each is as it is, oldest first (to_text

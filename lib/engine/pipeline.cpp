@@ -57,7 +57,7 @@ Result<Response> Pipeline::infer_and_wait(Request&& request) {
 }
 
 Pipeline::Passage Pipeline::passage_of(Request&& request) {
-  Passage passage{std::move(request.input), {}, {}, std::move(request.options), services_->clock->now()};
+  Passage passage{std::move(request.input), {}, std::move(request.options), services_->clock->now()};
   const ModelInfo& model = info();
   if (model.deterministic && passage.options.cache != CacheMode::bypass) {
     passage.key = make_request_key(model.fingerprint, passage.input);
@@ -92,9 +92,13 @@ Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_
   }
   TIDEGATE_CHECK(join(passage, on_done, asking));
   if (passage.handle != 0) return passage.handle;
-  TIDEGATE_CHECK(prepare(passage));
+  // The model checks the input and readies it (tokens) here, on the caller's thread: never on a
+  // tier's or the clock's.
+  auto prepared = guarded_prepare(*runners_.begin()->second, std::move(passage.input));
+  if (!prepared) return std::move(prepared).error();
   const bool further = passage.key && passage.options.cache == CacheMode::use && services_->cache->has_further_tiers();
-  TIDEGATE_CHECK(further ? look_up_further(passage, on_done, asking) : enqueue(passage, on_done, &asking));
+  TIDEGATE_CHECK(further ? look_up_further(passage, *prepared, on_done, asking)
+                         : enqueue(passage, *prepared, on_done, &asking));
   return passage.handle;
 }
 
@@ -169,17 +173,9 @@ Result<void> Pipeline::join(Passage& passage, Engine::Callback& on_done, Asking&
   return {};
 }
 
-/// The model checks the input and readies it (tokens), on the caller's thread: never
-/// on a tier's or the clock's.
-Result<void> Pipeline::prepare(Passage& passage) {
-  auto prepared = guarded_prepare(*runners_.begin()->second, std::move(passage.input));
-  if (!prepared) return std::move(prepared).error();
-  passage.prepared = *std::move(prepared);
-  return {};
-}
-
 /// Further tiers answer later; the request, admitted, goes on from there.
-Result<void> Pipeline::look_up_further(Passage& passage, Engine::Callback& on_done, Asking& asking) {
+Result<void> Pipeline::look_up_further(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                       Asking& asking) {
   {
     MutexLock lock(mutex_);
     TIDEGATE_CHECK(admit(passage));
@@ -188,30 +184,30 @@ Result<void> Pipeline::look_up_further(Passage& passage, Engine::Callback& on_do
   }
   const CacheKey key = *passage.key;
   const Deadline deadline = passage.options.deadline;
-  auto rest = [weak = weak_from_this(), visits = services_->visits,
-               passage = std::move(passage)](std::optional<CacheHit> hit) mutable {
+  auto rest = [weak = weak_from_this(), visits = services_->visits, passage = std::move(passage),
+               prepared = std::move(prepared)](std::optional<CacheHit> hit) mutable {
     const Visits::Visit visit(*visits);
-    if (const auto self = weak.lock()) self->found_further(std::move(passage), std::move(hit));
+    if (const auto self = weak.lock()) self->found_further(std::move(passage), std::move(prepared), std::move(hit));
   };
   services_->cache->get_further(key, deadline, std::move(rest));
   return {};
 }
 
-void Pipeline::found_further(Passage passage, std::optional<CacheHit> hit) noexcept {
+void Pipeline::found_further(Passage passage, PreparedInput prepared, std::optional<CacheHit> hit) noexcept {
   const std::uint64_t handle = passage.handle;
   if (hit) {
     end_with(handle, Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}});
     return;
   }
   Engine::Callback is_with_the_waiter;
-  if (auto queued = enqueue(passage, is_with_the_waiter, nullptr); !queued) {
+  if (auto queued = enqueue(passage, prepared, is_with_the_waiter, nullptr); !queued) {
     end_with(handle, std::move(queued).error());
   }
 }
 
 /// Hands the request to the scheduler. On an error an admitted one is still there, for the caller
 /// to end; one that was not is withdrawn, and `on_done` is the caller's as before.
-Result<void> Pipeline::enqueue(Passage& passage, Engine::Callback& on_done, Asking* asking) {
+Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done, Asking* asking) {
   const bool admitted = passage.handle != 0;
   Effects effects;
   Result<void> queued;
@@ -223,7 +219,7 @@ Result<void> Pipeline::enqueue(Passage& passage, Engine::Callback& on_done, Aski
     PendingRequest& waiter = *passage.waiter;
     const TimePoint now = services_->clock->now();
     const bool answered = answered_meanwhile(passage, waiter);
-    if (!answered) queued = submit(now, passage);
+    if (!answered) queued = submit(now, passage, prepared);
     if (!answered && queued && !arm_alarm(now)) give_up(waiter, now);
     if (!admitted && queued) {
       waiter.on_done = std::move(on_done);
@@ -258,34 +254,30 @@ bool Pipeline::answered_meanwhile(Passage& passage, PendingRequest& waiter) noex
   return true;
 }
 
-Result<void> Pipeline::submit(TimePoint now, Passage& passage) noexcept {
+Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& prepared) noexcept {
   Work* work = nullptr;
   try {
     work = &works_.acquire();
-    const Submission::Joining joining =
-        // A refresh wants a new computation, which later requests may join.
-        passage.options.cache == CacheMode::refresh ? Submission::Joining::never : Submission::Joining::allowed;
-    const auto accepted = core_.submit(now, {passage.waiter, work, passage.prepared.size, passage.options.deadline,
-                                             passage.key, joining, passage.options.priority, passage.options.tenant});
+    // A refresh wants a new computation, which later requests may join.
+    const bool refresh = passage.options.cache == CacheMode::refresh;
+    const auto joining = refresh ? Submission::Joining::never : Submission::Joining::allowed;
+    const auto accepted = core_.submit(now, {passage.waiter, work, prepared.size, passage.options.deadline, passage.key,
+                                             joining, passage.options.priority, passage.options.tenant});
     if (accepted) {
       passage.waiter->core_id = accepted->id;
       passage.waiter->stage = PendingRequest::Stage::scheduled;
     }
     if (accepted && !accepted->joined) {
-      work->input = std::move(passage.prepared);
+      work->input = std::move(prepared);
       work->key = passage.key;
       if (passage.awaited) work->awaited_by = passage.handle;
       return {};
     }
-    static_cast<void>(work->let_go());
-    works_.release(*work);
+    works_.take_back(*work);
     if (!accepted) return accepted.error();
     return {};
   } catch (...) {
-    if (work != nullptr) {
-      static_cast<void>(work->let_go());
-      works_.release(*work);
-    }
+    if (work != nullptr) works_.take_back(*work);
     return thrown_on_the_way();
   }
 }

@@ -69,8 +69,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
  private:
   /// A request on its way to the scheduler.
   struct Passage {
-    Input input;             ///< until prepared
-    PreparedInput prepared;  ///< from then on
+    Input input;  ///< until prepared
     std::optional<CacheKey> key;
     RequestOptions options{};
     TimePoint accepted{};
@@ -102,13 +101,15 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] std::optional<CacheHit> look_up(Passage& passage);
   [[nodiscard]] Result<void> answer(Passage& passage, Engine::Callback& on_done, CacheHit&& hit, Asking& asking);
   [[nodiscard]] Result<void> join(Passage& passage, Engine::Callback& on_done, Asking& asking);
-  [[nodiscard]] Result<void> prepare(Passage& passage);
-  [[nodiscard]] Result<void> look_up_further(Passage& passage, Engine::Callback& on_done, Asking& asking);
-  void found_further(Passage passage, std::optional<CacheHit> hit) noexcept;
-  [[nodiscard]] Result<void> enqueue(Passage& passage, Engine::Callback& on_done, Asking* asking);
+  [[nodiscard]] Result<void> look_up_further(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                             Asking& asking);
+  void found_further(Passage passage, PreparedInput prepared, std::optional<CacheHit> hit) noexcept;
+  [[nodiscard]] Result<void> enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                     Asking* asking);
   [[nodiscard]] Result<void> admit(Passage& passage) TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] bool answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage) noexcept TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage, PreparedInput& prepared) noexcept
+      TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] bool dispatch(BatchJob& job) noexcept;
   void run(BatchJob& job) noexcept;
   [[nodiscard]] BatchEnd compute(BatchJob& job) noexcept;

@@ -18,7 +18,7 @@ struct BatchJob;
 
 /// One accepted request. Its address is stable until it is vacated. It carries its own
 /// end, so that ending a request needs no memory.
-struct PendingRequest {
+struct alignas(64) PendingRequest {
   enum class Stage : std::uint8_t {
     vacant,
     preparing,  ///< looked up in further tiers or tokenized; the scheduler does not know it yet
@@ -39,7 +39,6 @@ struct PendingRequest {
   std::uint32_t generation = 1;  ///< grows each time the slot is vacated; so no handle is 0
 
   // The end. Once `ended`, the one who ended it and then the one who claimed it own these.
-  std::optional<Result<Response>> result{};  ///< empty: follows from outcome and work
   Outcome outcome = Outcome::answered;
   bool joined = false;
   Work* work = nullptr;  ///< set when answered by a computation; held
@@ -48,6 +47,8 @@ struct PendingRequest {
 
   BatchJob* lead = nullptr;                  ///< the batch its caller is to run; set before kLead is signalled
   std::atomic<std::uint32_t> signal{kNone};  ///< its caller clears what he has seen to
+
+  std::optional<Result<Response>> result{};  ///< of the end; empty: it follows from outcome and work
 
   /// Wakes the caller. What was written before is seen by him. The slot, which others may use by
   /// the time he has been woken, outlives this call with its table.

@@ -16,18 +16,19 @@ namespace tidegate {
 
 /// Filled by `submit` and, while its batch runs, by `compute`. The scheduler holds it until it
 /// retires it, and every request that ends with its answer until that has been read.
-struct Work {
+struct alignas(64) Work {
+  // What a submission writes lies together.
+  std::uint64_t awaited_by = 0;  ///< handle of the request it was made for, if its caller waits; else 0
   PreparedInput input;
   std::optional<CacheKey> key;
-  Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the batch has not run");
   TimePoint formed{};
+  Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the batch has not run");
   Duration dispatch{0};  ///< formed to started
   Duration run{0};
   std::uint32_t batch_size = 0;
   std::int32_t replica = -1;
-  bool poisonous = false;        ///< the model failed on it alone and not on its neighbours
-  std::uint64_t awaited_by = 0;  ///< handle of the request it was made for, if its caller waits; else 0
-  Work* next = nullptr;          ///< among those let go together
+  bool poisonous = false;  ///< the model failed on it alone and not on its neighbours
+  Work* next = nullptr;    ///< among those let go together
 
   void hold() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
   /// True for the last: the work is his to clear and to give back.
@@ -75,6 +76,12 @@ class WorkPool {
   void release(Work& work) noexcept {
     poison(&work, sizeof(Work));
     free_.push_back(&work);  // within the capacity reserved by grow()
+  }
+
+  /// One that was acquired and not used.
+  void take_back(Work& work) noexcept {
+    static_cast<void>(work.let_go());
+    release(work);
   }
 
   /// Frees the memory if no work is out.

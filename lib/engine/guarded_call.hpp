@@ -12,7 +12,7 @@ namespace tidegate {
 [[nodiscard]] Error thrown_on_the_way() noexcept;
 
 /// As ModelRunner::prepare; an exception becomes backend_failed.
-[[nodiscard]] Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input input) noexcept;
+[[nodiscard]] Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexcept;
 
 /// As ModelRunner::run; an exception becomes backend_failed for every item that
 /// has no answer yet.

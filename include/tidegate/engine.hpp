@@ -95,7 +95,8 @@ class Engine {
   [[nodiscard]] Result<Response> infer_and_wait(Request request);
 
   /// The answer if the memory tier holds it now. Runs on the caller's thread,
-  /// never blocks, counts as a look-up.
+  /// never blocks, counts as a look-up. A stale one is also sent off to be computed anew, which costs this
+  /// thread the preparation of the input.
   [[nodiscard]] std::optional<Response> try_cached(const Request& request);
 
   /// To be called when a request for `model` begins to arrive, and held until `infer` has

@@ -84,6 +84,7 @@ struct Response {
   std::vector<Tensor> outputs;  ///< an encoder gives one f32 tensor [dimension]
   AnswerSource source = AnswerSource::model;
   Timing timing{};
+  bool stale = false;  ///< from a cache, past CacheOptions::fresh_for; it is being computed anew
 };
 
 }  // namespace tidegate

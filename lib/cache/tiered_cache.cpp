@@ -233,6 +233,8 @@ void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
 
 std::vector<CacheCurvePoint> TieredCache::curve() const { return state_->memory.curve(); }
 
+const CacheOptions& TieredCache::options() const noexcept { return state_->options; }
+
 bool TieredCache::has_further_tiers() const noexcept { return !state_->options.tiers.empty(); }
 
 void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done) {

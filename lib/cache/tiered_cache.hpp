@@ -34,6 +34,7 @@ class TieredCache {
   /// Remembers an error, if it depends on the request alone.
   void put_error(const CacheKey& key, const Error& error) noexcept;
 
+  [[nodiscard]] const CacheOptions& options() const noexcept;
   [[nodiscard]] bool has_further_tiers() const noexcept;
 
   /// Asks the further tiers. `done` runs exactly once, possibly before this

@@ -87,15 +87,18 @@ Result<std::uint64_t> Pipeline::carry_through(Passage& passage, Engine::Callback
 
 Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_done, Asking& asking) {
   if (auto hit = look_up(passage)) {
+    const MemoryHit::Age age = hit->age;
     TIDEGATE_CHECK(answer(passage, on_done, *std::move(hit), asking));
+    if (age == MemoryHit::Age::to_be_renewed) renew(std::move(passage.input), passage.options.tenant);
     return passage.handle;
   }
+  if (auto error = find_error(passage)) return *std::move(error);
   TIDEGATE_CHECK(join(passage, on_done, asking));
   if (passage.handle != 0) return passage.handle;
   // The model checks the input and readies it (tokens) here, on the caller's thread: never on a
   // tier's or the clock's.
   auto prepared = guarded_prepare(*runners_.begin()->second, std::move(passage.input));
-  if (!prepared) return std::move(prepared).error();
+  if (!prepared) return remember(passage, std::move(prepared).error());
   const bool further = passage.key && passage.options.cache == CacheMode::use && services_->cache->has_further_tiers();
   TIDEGATE_CHECK(further ? look_up_further(passage, *prepared, on_done, asking)
                          : enqueue(passage, *prepared, on_done, &asking));
@@ -113,13 +116,6 @@ Result<void> Pipeline::admit(Passage& passage) {
   return {};
 }
 
-/// Memory answers on the caller's thread.
-std::optional<CacheHit> Pipeline::look_up(Passage& passage) {
-  if (!passage.key || passage.options.cache != CacheMode::use) return std::nullopt;
-  passage.batches_ended = batches_ended_.load(std::memory_order_acquire);
-  return services_->cache->get_in_memory(*passage.key);
-}
-
 Result<void> Pipeline::answer(Passage& passage, Engine::Callback& on_done, CacheHit&& hit, Asking& asking) {
   Effects effects;
   {
@@ -127,7 +123,7 @@ Result<void> Pipeline::answer(Passage& passage, Engine::Callback& on_done, Cache
     TIDEGATE_CHECK(admit(passage));
     PendingRequest& waiter = *passage.waiter;
     waiter.on_done = std::move(on_done);
-    waiter.result = Response{std::move(hit.outputs), AnswerSource::cache, {.cache_tier = hit.tier}};
+    waiter.result = response_of(std::move(hit));
     waiter.ended_at = services_->clock->now();
     waiters_.end(waiter);
     asking.handle(passage.handle);
@@ -193,18 +189,6 @@ Result<void> Pipeline::look_up_further(Passage& passage, PreparedInput& prepared
   return {};
 }
 
-void Pipeline::found_further(Passage passage, PreparedInput prepared, std::optional<CacheHit> hit) noexcept {
-  const std::uint64_t handle = passage.handle;
-  if (hit) {
-    end_with(handle, Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}});
-    return;
-  }
-  Engine::Callback is_with_the_waiter;
-  if (auto queued = enqueue(passage, prepared, is_with_the_waiter, nullptr); !queued) {
-    end_with(handle, std::move(queued).error());
-  }
-}
-
 /// Hands the request to the scheduler. On an error an admitted one is still there, for the caller
 /// to end; one that was not is withdrawn, and `on_done` is the caller's as before.
 Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done, Asking* asking) {
@@ -237,21 +221,6 @@ Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine
   }
   perform(std::move(effects));
   return queued;
-}
-
-/// An equal flight may have ended since the look-up, and with it the chance to join. Its
-/// answer is in memory by then, and asked for under the lock it cannot be missed.
-bool Pipeline::answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept {
-  if (!passage.key || passage.batches_ended == batches_ended_.load(std::memory_order_relaxed)) return false;
-  try {
-    auto hit = look_up(passage);
-    if (!hit) return false;
-    waiter.result = Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}};
-  } catch (...) {
-    return false;  // no memory to read it: it is computed
-  }
-  waiters_.end(waiter);
-  return true;
 }
 
 Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& prepared) noexcept {
@@ -357,11 +326,9 @@ BatchEnd Pipeline::compute(BatchJob& job) noexcept {
     work.run = job.computed - start;
     work.batch_size = static_cast<std::uint32_t>(items.size());
     work.replica = static_cast<std::int32_t>(replica);
-    if (!work.key || !work.output) continue;
-    // Before anyone is told, so that an equal request finds either flight or cache.
-    services_->cache->put(*work.key, *work.output);
-    stored = true;
+    if (keep(work)) stored = true;
   }
+  if (benefit_) benefit_->computed((job.computed - start) / static_cast<std::int64_t>(items.size()));
   metrics_.batch_ran(items.size(), job.computed - start);
   items.clear();
   if (stored) job.computed = services_->clock->now();

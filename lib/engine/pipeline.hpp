@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/mutex.hpp"
+#include "cache/caching_benefit.hpp"
 #include "cache/tiered_cache.hpp"
 #include "engine/batch_job.hpp"
 #include "engine/model_metrics.hpp"
@@ -98,16 +99,13 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] Passage passage_of(Request&& request);
   [[nodiscard]] Result<std::uint64_t> carry_through(Passage& passage, Engine::Callback& on_done);
   [[nodiscard]] Result<std::uint64_t> carry_on(Passage& passage, Engine::Callback& on_done, Asking& asking);
-  [[nodiscard]] std::optional<CacheHit> look_up(Passage& passage);
   [[nodiscard]] Result<void> answer(Passage& passage, Engine::Callback& on_done, CacheHit&& hit, Asking& asking);
   [[nodiscard]] Result<void> join(Passage& passage, Engine::Callback& on_done, Asking& asking);
   [[nodiscard]] Result<void> look_up_further(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
                                              Asking& asking);
-  void found_further(Passage passage, PreparedInput prepared, std::optional<CacheHit> hit) noexcept;
   [[nodiscard]] Result<void> enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
                                      Asking* asking);
   [[nodiscard]] Result<void> admit(Passage& passage) TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] bool answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage, PreparedInput& prepared) noexcept
       TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] bool dispatch(BatchJob& job) noexcept;
@@ -116,6 +114,21 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
   [[nodiscard]] Result<Response> await(PendingRequest& own) noexcept;
   void vacate(PendingRequest* first) noexcept;
+
+  // what the caches know and are told (pipeline_cache.cpp)
+  [[nodiscard]] std::optional<CacheHit> look_up(Passage& passage);
+  /// The error that the model gave an equal request a short while ago.
+  [[nodiscard]] std::optional<Error> find_error(const Passage& passage);
+  /// The error, remembered if it is the request's own.
+  [[nodiscard]] Error remember(const Passage& passage, Error error) noexcept;
+  void found_further(Passage passage, PreparedInput prepared, std::optional<CacheHit> hit) noexcept;
+  [[nodiscard]] bool answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
+  /// Has a stale answer computed anew, for nobody.
+  void renew(Input&& input, const std::string& tenant) noexcept;
+  /// True if the answer was offered to the caches.
+  [[nodiscard]] bool keep(const Work& work) noexcept;
+  [[nodiscard]] bool uses_cache(const CacheKey& key) const noexcept;
+  [[nodiscard]] static Response response_of(CacheHit&& hit);
 
   // what the stages stand on (pipeline_effects.cpp)
   /// Every call is followed by one of `perform`, outside the lock, unless there is nothing
@@ -153,6 +166,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   const std::string name_;
   const bool lingers_for_announced_;
   const std::shared_ptr<Services> services_;
+  std::optional<CachingBenefit> benefit_;  ///< empty where the caches are never bypassed
   ModelMetrics metrics_;
   Router router_;
   std::map<ReplicaId, std::unique_ptr<ModelRunner>> runners_;  ///< constant after construction

@@ -13,6 +13,7 @@
 #include "tidegate/queue.hpp"
 #include "tidegate/router.hpp"
 #include "tidegate/runner.hpp"
+#include "tidegate/semantic.hpp"
 
 namespace tidegate {
 
@@ -38,6 +39,7 @@ struct Replica {
 struct ModelOptions {
   BatchingOptions batching{};
   AdmissionOptions admission{};
+  std::optional<SemanticCacheOptions> semantic{};  ///< empty = only equal requests share answers
 };
 
 /// How one drain ended.
@@ -72,7 +74,8 @@ class Engine {
 
   /// Serves `name` from these replicas, which must have equal fingerprints.
   /// Errors: invalid_argument, already_exists, shutting_down, queue_full (1024
-  /// models), out_of_memory, unavailable (no thread).
+  /// models), out_of_memory, unavailable (no thread), not_found (the embedder of a semantic tier,
+  /// which must be added first).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
   /// Starts one request. Never blocks on the model; costs the caller the look-up in
@@ -129,6 +132,8 @@ class Engine {
   /// The last 256 batches of a model and why each is as it is, oldest first (to_text
   /// prints one); empty name = the only model. Errors: not_found, out_of_memory.
   [[nodiscard]] Result<std::vector<BatchDecision>> explain(std::string_view name = {}) const;
+  /// The semantic tier of a model; empty where it has none. Errors: not_found.
+  [[nodiscard]] Result<std::optional<SemanticCacheStats>> semantic_stats(std::string_view name = {}) const;
   /// What the queue has learned about a model's speed; empty name = the only one.
   /// Errors: not_found.
   [[nodiscard]] Result<LatencyProfile> latency_profile(std::string_view name = {}) const;

@@ -5,6 +5,7 @@
 #include <new>
 #include <system_error>
 
+#include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/guarded_call.hpp"
@@ -138,10 +139,53 @@ Result<void> Engine::add_model(std::string name, std::vector<Replica> replicas, 
   return contained([&] { return impl_->add(name, std::move(replicas), options); });
 }
 
+/// The embedder is kept by its engine only; a text that finds it gone is simply not compared.
+Result<std::shared_ptr<SimilarStage>> Engine::Impl::make_similar_stage(const std::string& name,
+                                                                       const SemanticCacheOptions& semantic,
+                                                                       const ModelInfo& model) const {
+  const auto refuse = [&](ErrorCode code, std::string_view why) {
+    return Error(code, fmt::format("model '{}', semantic.embedder '{}': {}", name, semantic.embedder, why));
+  };
+  if (model.kind == "encoder") {
+    return refuse(ErrorCode::invalid_argument, "embeddings are never answered with those of another text");
+  }
+  if (!model.deterministic) {
+    return refuse(ErrorCode::invalid_argument, "answers of a model that is not deterministic are never kept");
+  }
+  const auto embedder = find(semantic.embedder);
+  if (!embedder || semantic.embedder.empty()) {
+    return refuse(ErrorCode::not_found, "the engine serves no such model; add it first");
+  }
+  auto embed = [weak = std::weak_ptr(embedder->pipeline), embedder_name = semantic.embedder](
+                   std::string text, Deadline deadline, UniqueFunction<void(std::vector<float>)> done) {
+    const auto pipeline = weak.lock();
+    if (pipeline == nullptr) return;
+    RequestOptions how;
+    how.deadline = deadline;
+    auto told = [done = std::move(done)](Result<Response> result) mutable {
+      std::vector<float> embedding;
+      if (result && result->outputs.size() == 1) {
+        const auto numbers = result->outputs.front().as<float>();
+        embedding.assign(numbers.begin(), numbers.end());
+      }
+      done(std::move(embedding));
+    };
+    static_cast<void>(pipeline->infer(Request{embedder_name, std::move(text), std::move(how)}, std::move(told)));
+  };
+  Sha256 scope;
+  scope.update(std::as_bytes(std::span(model.fingerprint)));
+  scope.update(std::as_bytes(std::span(embedder->pipeline->info().fingerprint)));
+  return std::make_shared<SimilarStage>(semantic, services->clock, std::move(embed), scope.finish());
+}
+
 Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> replicas,
                                const ModelOptions& model_options) {
   Model model;
-  model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services);
+  std::shared_ptr<SimilarStage> similar;
+  if (model_options.semantic) {
+    TIDEGATE_TRY(similar, make_similar_stage(name, *model_options.semantic, replicas.front().runner->info()));
+  }
+  model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services, std::move(similar));
   std::shared_ptr<Executor> workers = options.workers;
   if (workers == nullptr) {
     workers = model.workers = std::make_shared<ThreadPool>("tidegate-run", model.pipeline->total_concurrency());
@@ -238,6 +282,11 @@ Result<std::vector<BatchDecision>> Engine::explain(std::string_view name) const 
     TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
     return model.pipeline->decisions();
   });
+}
+
+Result<std::optional<SemanticCacheStats>> Engine::semantic_stats(std::string_view name) const {
+  TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
+  return model.pipeline->semantic_stats();
 }
 
 Result<LatencyProfile> Engine::latency_profile(std::string_view name) const {

@@ -34,6 +34,9 @@ struct Engine::Impl {
   /// May throw std::bad_alloc and std::system_error.
   [[nodiscard]] Result<void> add(const std::string& name, std::vector<Replica> replicas,
                                  const ModelOptions& model_options);
+  [[nodiscard]] Result<std::shared_ptr<SimilarStage>> make_similar_stage(const std::string& name,
+                                                                         const SemanticCacheOptions& semantic,
+                                                                         const ModelInfo& model) const;
   DrainReport drain(Duration bound) noexcept;
   DrainReport drain_once(Duration bound) noexcept;
   void await_idle(Duration bound);

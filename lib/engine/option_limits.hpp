@@ -37,6 +37,10 @@ inline constexpr TimeRange<Milli> kNegativeTimeToLive{Milli(0), std::chrono::sec
 inline constexpr TimeRange<Micro> kLookupBudget{Micro(0), std::chrono::minutes(1)};
 inline constexpr TimeRange<Milli> kDrainTimeout{Milli(0), std::chrono::hours(24)};
 
+inline constexpr Range kAuditedPercent{1, 100};
+inline constexpr Range kSemanticCapacity{1 << 20, kMostBytes};
+inline constexpr Range kFlatLimit{1, 1 << 20};
+
 inline constexpr Range kConcurrency{1, 1024};
 inline constexpr Range kBatchSize{1, 1 << 20};
 inline constexpr Range kBatchTokens{1, kMostTokens};

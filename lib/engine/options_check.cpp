@@ -56,6 +56,21 @@ Result<void> check_tenants(const AdmissionOptions& admission) {
   return {};
 }
 
+Result<void> check_semantic(const SemanticCacheOptions& semantic) {
+  const auto refuse = [](std::string_view option, double value, double least, double most) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("semantic.{} is {}; it must be {} to {}", option, value, least, most));
+  };
+  if (!(semantic.threshold >= 0.5F && semantic.threshold <= 1)) return refuse("threshold", semantic.threshold, 0.5, 1);
+  if (!(semantic.false_hit_budget >= 0.0001 && semantic.false_hit_budget <= 0.5)) {
+    return refuse("false_hit_budget", semantic.false_hit_budget, 0.0001, 0.5);
+  }
+  TIDEGATE_CHECK(in_range("semantic.audited_percent", semantic.audited_percent, limits::kAuditedPercent));
+  TIDEGATE_CHECK(in_range("semantic.capacity_bytes", semantic.capacity_bytes, limits::kSemanticCapacity));
+  TIDEGATE_CHECK(in_range("semantic.flat_limit", semantic.flat_limit, limits::kFlatLimit));
+  return in_range("semantic.time_to_live", semantic.time_to_live, limits::kTimeToLive);
+}
+
 }  // namespace
 
 Result<void> check_options(const EngineOptions& options) {
@@ -82,6 +97,7 @@ Result<void> check_options(const EngineOptions& options) {
 }
 
 Result<void> check_options(const ModelOptions& options) {
+  if (options.semantic) TIDEGATE_CHECK(check_semantic(*options.semantic));
   const BatchingOptions& batching = options.batching;
   TIDEGATE_CHECK(in_range("batching.max_batch_size", batching.max_batch_size, limits::kBatchSize));
   TIDEGATE_CHECK(in_range("batching.max_batch_tokens", batching.max_batch_tokens, limits::kBatchTokens));

@@ -30,13 +30,9 @@ std::optional<LengthCut> BatchFormer::cut_by_length(const Filling& filling, cons
   }
   const auto ahead = queue.lines.last()->served - queue.lines.first()->served;
   if (ahead > static_cast<double>(options_.max_batch_tokens)) return {};
-  BatchRules rules{options_.max_batch_size,
-                   options_.max_batch_tokens,
-                   options_.max_batch_bytes,
-                   layout_,
-                   outlook.model->coefficients(outlook.level),
-                   outlook.model->tail95(),
-                   outlook.now};
+  BatchRules rules{options_.max_batch_size,  options_.max_batch_tokens,
+                   options_.max_batch_bytes, outlook.model->coefficients(outlook.level),
+                   outlook.model->tail95(),  outlook.now};
   SortSplit split(rules);
   split.add(anchor.size, anchor.urgent, slack_bucket(anchor, outlook));
   const std::size_t of_each = std::max<std::size_t>(4, kCutWindow / queue.lines.size());

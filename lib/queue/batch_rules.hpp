@@ -1,10 +1,10 @@
-// BatchRules: what a batch may be and how long it takes, as plain numbers.
+// BatchRules: what a batch of a padded model may be and how long it takes, as plain numbers.
 #pragma once
 
 #include <cstdint>
 
 #include "queue/latency_model.hpp"
-#include "tidegate/queue.hpp"
+#include "tidegate/time.hpp"
 
 namespace tidegate {
 
@@ -15,17 +15,13 @@ struct BatchRules {
   std::uint64_t max_rows = 0;
   std::uint64_t max_tokens = 0;
   std::uint64_t max_bytes = 0;
-  BatchLayout layout = BatchLayout::packed;
   LatencyModel::Vector cost{};  ///< nanoseconds per batch, computed token, computed square and row
   double tail95 = 1;            ///< times the mean
   TimePoint now{};
 
   /// Nanoseconds.
-  [[nodiscard]] double mean(double tokens, double squares, double rows) const noexcept {
-    return cost[0] + cost[1] * tokens + cost[2] * squares + cost[3] * rows;
-  }
-  [[nodiscard]] double mean(const BatchShape& shape) const noexcept {
-    return mean(shape.computed_tokens(layout), shape.computed_squares(layout), static_cast<double>(shape.rows));
+  [[nodiscard]] double mean(double rows, double longest) const noexcept {
+    return cost[0] + rows * (cost[1] * longest + cost[2] * longest * longest + cost[3]);
   }
 };
 

@@ -1,6 +1,7 @@
 #include "queue/sort_split.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tidegate {
 namespace {
@@ -13,125 +14,119 @@ constexpr std::uint32_t kSideMisses = 8;  // and it does not look further on tha
 void SortSplit::add(const ItemSize& size, Deadline deadline, int bucket) noexcept {
   const BatchShape shape = BatchShape::of(size);
   Item& item = items_[count_];
-  order_[count_] = static_cast<std::uint16_t>(count_);
   ++count_;
   sorted_ = false;
-  item = {shape.longest, shape.rows, shape.tokens, shape.bytes, shape.squares, kNever, rules_.mean(shape), bucket};
-  if (deadline != kNoDeadline) item.left_ns = static_cast<double>((deadline - rules_.now).count());
+  item.rows = static_cast<double>(shape.rows);
+  item.length = static_cast<double>(shape.longest);
+  item.bytes = static_cast<double>(shape.bytes);
+  item.squares = shape.squares;
+  item.alone_ns = rules_.mean(item.rows, item.length);
+  item.left_ns = deadline == kNoDeadline ? kNever : static_cast<double>((deadline - rules_.now).count());
+  item.bucket = bucket;
+  ++in_bucket_[static_cast<std::size_t>(bucket)];
+  needed_ns_ += item.alone_ns - rules_.cost[0];
+  rows_ += item.rows;
 }
 
 void SortSplit::sort() noexcept {
   if (sorted_) return;
   sorted_ = true;
-  std::sort(order_.begin(), order_.begin() + count_, [this](std::uint16_t a, std::uint16_t b) {
-    return items_[a].length != items_[b].length ? items_[a].length < items_[b].length : a < b;
-  });
+  // Lengths are whole numbers below 2^50, places below 2^8: one number to sort by holds both.
+  std::array<std::uint64_t, kMost> keys{};
+  for (std::uint32_t i = 0; i < count_; ++i) keys[i] = static_cast<std::uint64_t>(items_[i].length) << 8U | i;
+  std::sort(keys.begin(), keys.begin() + count_);
+  for (std::uint32_t i = 0; i < count_; ++i) order_[i] = static_cast<std::uint16_t>(keys[i] & 0xFFU);
 }
 
 // ---- cuts -----------------------------------------------------------------------------
 
-/// Running totals of the sorted items, and what a batch of consecutive ones costs.
-struct SortSplit::Sums {
-  const SortSplit& split;
-  std::array<double, kMost + 1> rows{}, tokens{}, bytes{}, squares{};
+/// The sorted items as columns, with running totals.
+struct SortSplit::Columns {
+  std::array<double, kMost + 1> rows{}, bytes{}, squares{};  ///< of all before
+  std::array<double, kMost> length{}, left_ns{};
+  std::array<double, kMost> most_per_row{};  ///< nanoseconds a row may add to a batch for the item to gain
 
-  explicit Sums(const SortSplit& of) noexcept : split(of) {
+  explicit Columns(const SortSplit& of) noexcept {
     for (std::uint32_t i = 0; i < of.count_; ++i) {
-      const Item& item = at(i);
-      rows[i + 1] = rows[i] + static_cast<double>(item.rows);
-      tokens[i + 1] = tokens[i] + static_cast<double>(item.tokens);
-      bytes[i + 1] = bytes[i] + static_cast<double>(item.bytes);
+      const Item& item = of.items_[of.order_[i]];
+      rows[i + 1] = rows[i] + item.rows;
+      bytes[i + 1] = bytes[i] + item.bytes;
       squares[i + 1] = squares[i] + item.squares;
+      length[i] = item.length;
+      left_ns[i] = item.left_ns;
+      most_per_row[i] = (1 - BatchRules::kLeastGain) * item.alone_ns / item.rows;
     }
   }
-  [[nodiscard]] const Item& at(std::uint32_t place) const noexcept { return split.items_[split.order_[place]]; }
-
-  /// Batches that end at `end`, tried from the shortest on: `next` after `next`.
-  struct Batch {
-    double mean_ns = 0;   ///< where it is allowed
-    bool allowed = true;  ///< to be run
-    bool closed = false;  ///< no batch that begins lower is allowed either
-  };
-  [[nodiscard]] Batch batch(std::uint32_t begin, std::uint32_t end, double left_ns) const noexcept;
 };
 
-SortSplit::Sums::Batch SortSplit::Sums::batch(std::uint32_t begin, std::uint32_t end, double left_ns) const noexcept {
-  const BatchRules& rules = split.rules_;
-  const Item& lowest = at(begin);
-  if (end - begin == 1) return {lowest.alone_ns};
-  const double real_rows = rows[end] - rows[begin];
-  const double real_tokens = tokens[end] - tokens[begin];
-  const auto length = static_cast<double>(at(end - 1).length);
-  const bool padded = rules.layout == BatchLayout::padded;
-  const double needed_tokens = padded ? real_rows * length : real_tokens;
-  if (real_rows > static_cast<double>(rules.max_rows) || needed_tokens > static_cast<double>(rules.max_tokens) ||
-      bytes[end] - bytes[begin] > static_cast<double>(rules.max_bytes)) {
-    return {0, false, true};
+/// Calls `visit(begin, mean_ns)` for every batch that may run and ends with the item before
+/// `end`, from the shortest batch on, until `visit` answers false.
+template <class Visit>
+void SortSplit::each_batch(const Columns& columns, std::uint32_t end, Visit&& visit) const noexcept {
+  const double length = columns.length[end - 1];
+  const double square = length * length;
+  const double per_row = rules_.cost[1] * length + rules_.cost[2] * square + rules_.cost[3];
+  const double most_rows =
+      std::min(static_cast<double>(rules_.max_rows), static_cast<double>(rules_.max_tokens) / length);
+  const auto most_bytes = static_cast<double>(rules_.max_bytes);
+  double left_ns = columns.left_ns[end - 1];
+  if (!visit(end - 1, rules_.cost[0] + per_row * (columns.rows[end] - columns.rows[end - 1]))) return;
+  for (std::uint32_t begin = end - 1; begin-- > 0;) {
+    const double rows = columns.rows[end] - columns.rows[begin];
+    const double mean_ns = rules_.cost[0] + per_row * rows;
+    left_ns = std::min(left_ns, columns.left_ns[begin]);
+    // Each of these holds for every batch that begins lower as well: more rows, more of them padding.
+    if (rows > most_rows || columns.bytes[end] - columns.bytes[begin] > most_bytes) return;
+    if (rows * square > BatchRules::kMostPadding * (columns.squares[end] - columns.squares[begin])) return;
+    if (mean_ns * rules_.tail95 > left_ns) return;
+    // The shortest item pays the most for the padding.
+    if (per_row > columns.most_per_row[begin]) continue;
+    if (!visit(begin, mean_ns)) return;
   }
-  const double real_squares = squares[end] - squares[begin];
-  const double needed_squares = padded ? real_rows * length * length : real_squares;
-  // The shorter the next item, the larger the part that is padding.
-  if (needed_squares > BatchRules::kMostPadding * real_squares) return {0, false, true};
-  Batch batch;
-  batch.mean_ns = rules.mean(needed_tokens, needed_squares, real_rows);
-  if (batch.mean_ns * rules.tail95 > left_ns) return {0, false, true};
-  // What the shortest item, which pays the most for the padding, adds to the batch.
-  const auto lowest_rows = static_cast<double>(lowest.rows);
-  const double added = padded ? rules.mean(lowest_rows * length, lowest_rows * length * length, lowest_rows)
-                              : rules.mean(static_cast<double>(lowest.tokens), lowest.squares, lowest_rows);
-  batch.allowed = lowest.alone_ns - (added - rules.cost[0]) >= BatchRules::kLeastGain * lowest.alone_ns;
-  return batch;
 }
 
 /// For every end of a batch the begin that makes all up to there the cheapest.
-std::array<std::uint16_t, SortSplit::kMost + 1> SortSplit::best_starts(const Sums& sums) const noexcept {
-  std::array<std::uint16_t, kMost + 1> starts{};
+SortSplit::Starts SortSplit::best_starts(const Columns& columns) const noexcept {
+  Starts starts{};
   std::array<double, kMost + 1> total{};
   for (std::uint32_t end = 1; end <= count_; ++end) {
     double least = kNever;
-    double left_ns = kNever;
-    for (std::uint32_t begin = end; begin-- > 0;) {
-      left_ns = std::min(left_ns, sums.at(begin).left_ns);
-      const Sums::Batch batch = sums.batch(begin, end, left_ns);
-      if (batch.closed) break;
-      if (!batch.allowed || total[begin] + batch.mean_ns >= least) continue;
-      least = total[begin] + batch.mean_ns;
-      starts[end] = static_cast<std::uint16_t>(begin);
-    }
+    each_batch(columns, end, [&](std::uint32_t begin, double mean_ns) {
+      if (total[begin] + mean_ns < least) {
+        least = total[begin] + mean_ns;
+        starts[end] = static_cast<std::uint16_t>(begin);
+      }
+      return true;
+    });
     total[end] = least;
   }
   return starts;
 }
 
 /// Batches that reach from the longest item left down as far as they may.
-std::array<std::uint16_t, SortSplit::kMost + 1> SortSplit::greedy_starts(const Sums& sums) const noexcept {
-  std::array<std::uint16_t, kMost + 1> starts{};
-  for (std::uint32_t end = count_; end > 0;) {
-    std::uint32_t start = end - 1;
-    double left_ns = sums.at(start).left_ns;
-    while (start > 0) {
-      left_ns = std::min(left_ns, sums.at(start - 1).left_ns);
-      const Sums::Batch batch = sums.batch(start - 1, end, left_ns);
-      if (batch.closed || !batch.allowed) break;
-      --start;
-    }
-    starts[end] = static_cast<std::uint16_t>(start);
-    end = start;
+SortSplit::Starts SortSplit::greedy_starts(const Columns& columns) const noexcept {
+  Starts starts{};
+  for (std::uint32_t end = count_; end > 0; end = starts[end]) {
+    each_batch(columns, end, [&](std::uint32_t begin, double) {
+      const bool next = begin == end - 1 || begin + 1 == starts[end];
+      if (next) starts[end] = static_cast<std::uint16_t>(begin);
+      return next;
+    });
   }
   return starts;
 }
 
 SortSplit::Plan SortSplit::by_length() noexcept {
   sort();
-  const Sums sums(*this);
-  const auto starts = count_ <= kExact ? best_starts(sums) : greedy_starts(sums);
+  const Columns columns(*this);
+  const Starts starts = count_ <= kExact ? best_starts(columns) : greedy_starts(columns);
   Plan plan;
   std::array<double, kMost> times{};
   for (std::uint32_t end = count_; end > 0; end = starts[end]) {
     for (std::uint32_t i = starts[end]; i < end; ++i) {
       plan.batch_of[order_[i]] = static_cast<std::uint16_t>(plan.batches);
     }
-    times[plan.batches++] = sums.batch(starts[end], end, kNever).mean_ns;
+    times[plan.batches++] = rules_.mean(columns.rows[end] - columns.rows[starts[end]], columns.length[end - 1]);
   }
   settle(plan, times);
   return plan;
@@ -141,27 +136,24 @@ SortSplit::Plan SortSplit::by_length() noexcept {
 
 /// As BatchFormer decides whether a flight fits.
 bool SortSplit::join(Group& group, const Item& item) const noexcept {
-  BatchShape shape = group.shape;
-  shape.rows += item.rows;
-  shape.tokens += item.tokens;
-  shape.bytes += item.bytes;
-  shape.squares += item.squares;
-  shape.longest = std::max(shape.longest, item.length);
+  const double rows = group.rows + item.rows;
+  const double bytes = group.bytes + item.bytes;
+  const double squares = group.squares + item.squares;
+  const double longest = std::max(group.longest, item.length);
   const double left_ns = std::min(group.left_ns, item.left_ns);
-  const double mean = rules_.mean(shape);
-  if (group.shape.rows > 0) {
-    if (shape.rows > rules_.max_rows || shape.bytes > rules_.max_bytes ||
-        shape.computed_tokens(rules_.layout) > static_cast<double>(rules_.max_tokens) ||
-        shape.computed_squares(rules_.layout) > BatchRules::kMostPadding * shape.squares ||
-        mean * rules_.tail95 > left_ns) {
+  const double mean_ns = rules_.mean(rows, longest);
+  if (group.rows > 0) {
+    if (rows > static_cast<double>(rules_.max_rows) || bytes > static_cast<double>(rules_.max_bytes) ||
+        rows * longest > static_cast<double>(rules_.max_tokens) ||
+        rows * longest * longest > BatchRules::kMostPadding * squares || mean_ns * rules_.tail95 > left_ns) {
       return false;
     }
-    if (item.alone_ns - (mean - group.mean_ns) < BatchRules::kLeastGain * item.alone_ns) {
+    if (item.alone_ns - (mean_ns - group.mean_ns) < BatchRules::kLeastGain * item.alone_ns) {
       ++group.gain_misses;
       return false;
     }
   }
-  group = {shape, left_ns, mean, group.gain_misses};
+  group = {rows, bytes, squares, longest, left_ns, mean_ns, group.gain_misses};
   return true;
 }
 
@@ -200,15 +192,15 @@ SortSplit::Plan SortSplit::by_nearness() noexcept {
     static_cast<void>(join(group, items_[anchor]));
     take(anchor);
     for (int bucket = 0; bucket < kBuckets && group.gain_misses < kGainMisses; ++bucket) {
+      if (in_bucket_[static_cast<std::size_t>(bucket)] == 0) continue;
       std::uint16_t low = near.previous[near.place[anchor]];
       std::uint16_t high = near.next[near.place[anchor]];
       std::uint32_t low_misses = 0;
       std::uint32_t high_misses = 0;
       while ((low != Nearby::kEnd || high != Nearby::kEnd) && group.gain_misses < kGainMisses &&
-             group.shape.rows < rules_.max_rows) {
+             group.rows < static_cast<double>(rules_.max_rows)) {
         const auto distance = [&](std::uint16_t i) {
-          const std::uint64_t length = items_[order_[i]].length;
-          return std::max(length, items_[anchor].length) - std::min(length, items_[anchor].length);
+          return std::abs(items_[order_[i]].length - items_[anchor].length);
         };
         const bool down = high == Nearby::kEnd || (low != Nearby::kEnd && distance(low) <= distance(high));
         std::uint16_t& side = down ? low : high;
@@ -245,19 +237,22 @@ void SortSplit::settle(Plan& plan, const std::array<double, kMost>& times) const
 
 std::optional<LengthCut> SortSplit::cut() noexcept {
   const Plan greedy = by_nearness();
+  const double most = (1 - kLeastSaving) * greedy.total_ns;
+  // Without a token of padding, in batches filled to the last row.
+  const double least = needed_ns_ + rules_.cost[0] * std::ceil(rows_ / static_cast<double>(rules_.max_rows));
+  if (least > most) return std::nullopt;
   const Plan best = by_length();
-  if (best.total_ns > (1 - kLeastSaving) * greedy.total_ns || best.late > greedy.late) return std::nullopt;
-  LengthCut cut;
-  cut.shortest = cut.longest = items_[0].length;
+  if (best.total_ns > most || best.late > greedy.late) return std::nullopt;
+  double shortest = items_[0].length;
+  double longest = items_[0].length;
   for (std::uint32_t i = 0; i < count_; ++i) {
     if (best.batch_of[i] != best.batch_of[0]) continue;
-    cut.shortest = std::min(cut.shortest, items_[i].length);
-    cut.longest = std::max(cut.longest, items_[i].length);
+    shortest = std::min(shortest, items_[i].length);
+    longest = std::max(longest, items_[i].length);
   }
-  cut.items = count_;
-  cut.greedy = Duration(static_cast<std::int64_t>(greedy.total_ns));
-  cut.best = Duration(static_cast<std::int64_t>(best.total_ns));
-  return cut;
+  return LengthCut{static_cast<std::uint64_t>(shortest), static_cast<std::uint64_t>(longest), count_,
+                   Duration(static_cast<std::int64_t>(greedy.total_ns)),
+                   Duration(static_cast<std::int64_t>(best.total_ns))};
 }
 
 }  // namespace tidegate

@@ -28,6 +28,9 @@ struct LengthCut {
 /// batch reaches from the longest down as far as it may.
 class SortSplit {
  public:
+  static constexpr std::uint32_t kMost = 256;
+  static constexpr std::uint32_t kExact = 128;
+
   explicit SortSplit(const BatchRules& rules) noexcept : rules_(rules) {}
 
   /// In the order in which they are to run: the first is the anchor. At most kMost.
@@ -36,7 +39,7 @@ class SortSplit {
   [[nodiscard]] std::uint32_t size() const noexcept { return count_; }
 
   struct Plan {
-    std::array<std::uint16_t, 256> batch_of{};  ///< by the order of `add`
+    std::array<std::uint16_t, kMost> batch_of{};  ///< by the order of `add`
     std::uint32_t batches = 0;
     double total_ns = 0;
     std::uint32_t late = 0;  ///< items whose deadline passes, if batches run in the order of their first item
@@ -50,40 +53,42 @@ class SortSplit {
   /// nobody late.
   [[nodiscard]] std::optional<LengthCut> cut() noexcept;
 
-  static constexpr std::uint32_t kMost = 256;
-  static constexpr std::uint32_t kExact = 128;
   static constexpr double kLeastSaving = 0.03;
   static constexpr int kBuckets = 3;  ///< of slack: the items of a lower one go before the others
 
  private:
   static constexpr double kNever = std::numeric_limits<double>::infinity();
   struct Item {
-    std::uint64_t length = 0;
-    std::uint64_t rows = 0, tokens = 0, bytes = 0;
-    double squares = 0;
+    double rows = 0, length = 0, bytes = 0, squares = 0;
     double left_ns = kNever;  ///< to its deadline
     double alone_ns = 0;
     int bucket = 0;
   };
   /// A batch that grows item by item.
   struct Group {
-    BatchShape shape{};
+    double rows = 0, bytes = 0, squares = 0, longest = 0;
     double left_ns = kNever;
     double mean_ns = 0;
     std::uint32_t gain_misses = 0;
   };
 
-  struct Sums;
+  struct Columns;
   struct Nearby;
+  using Starts = std::array<std::uint16_t, kMost + 1>;  ///< of the batch that ends there
   void sort() noexcept;
-  [[nodiscard]] std::array<std::uint16_t, kMost + 1> best_starts(const Sums& sums) const noexcept;
-  [[nodiscard]] std::array<std::uint16_t, kMost + 1> greedy_starts(const Sums& sums) const noexcept;
+  template <class Visit>
+  void each_batch(const Columns& columns, std::uint32_t end, Visit&& visit) const noexcept;
+  [[nodiscard]] Starts best_starts(const Columns& columns) const noexcept;
+  [[nodiscard]] Starts greedy_starts(const Columns& columns) const noexcept;
   [[nodiscard]] bool join(Group& group, const Item& item) const noexcept;
   void settle(Plan& plan, const std::array<double, kMost>& times) const noexcept;
 
   BatchRules rules_;
   std::uint32_t count_ = 0;
   bool sorted_ = false;
+  double needed_ns_ = 0;  ///< for all items, without padding and base
+  double rows_ = 0;
+  std::array<std::uint32_t, kBuckets> in_bucket_{};
   std::array<Item, kMost> items_{};
   std::array<std::uint16_t, kMost> order_{};  ///< of the items by length, once sorted
 };

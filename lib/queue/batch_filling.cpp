@@ -173,6 +173,10 @@ Flight* BatchFormer::candidate(Filling& filling, TenantLine& line) const noexcep
 }
 
 Flight* BatchFormer::next_inside_cut(Filling& filling, TenantLine& line) const noexcept {
+  // Its lengths may suit, but a tenant who is ahead by half a batch has had his turn.
+  const bool of_opener = &line == &line.tenant->lines[index_of(filling.batch.opened_by)];
+  const double most_served = filling.least_served + static_cast<double>(options_.max_batch_tokens) / 2;
+  if (of_opener && line.served > most_served) return nullptr;
   while (line.cursor != nullptr && !filling.batch.cut->holds(row_length(line.cursor->size))) {
     Flight& outside = *line.cursor;
     // Who was passed over often enough opens a batch soon; only he himself may be in front.

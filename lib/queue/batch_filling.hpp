@@ -41,6 +41,7 @@ struct BatchFormer::Filling {
   std::uint64_t anchor_length = 0;
   std::uint64_t signature = 0;  ///< of the anchor and all that join it
   std::uint64_t most_rows = 0;
+  double least_served = 0;              ///< of the lines of the opening class
   bool anchor_was_passed_over = false;  ///< often enough to be promoted
   bool exploring = false;
   std::uint32_t gain_misses = 0;

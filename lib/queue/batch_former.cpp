@@ -78,6 +78,7 @@ FormedBatch BatchFormer::form(FlightQueue& queue, const Outlook& outlook) noexce
   queue.of(opening.priority).opened_at = outlook.now;
 
   TenantLine& line = *queue.of(opening.priority).lines.first();
+  filling.least_served = line.served;
   filling.touch(line);
   Flight& anchor = *line.cursor;
   filling.anchor_length = row_length(anchor.size);

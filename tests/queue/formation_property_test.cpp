@@ -64,7 +64,7 @@ class World {
   void step() {
     driver_.last = {};
     const std::uint32_t roll = pick(0, 99);
-    if (roll < 70) {
+    if (roll < 70 || driver_.requests.empty()) {
       submit();
     } else if (roll < 75) {
       driver_.cancel(pick(0, static_cast<std::uint32_t>(driver_.requests.size()) - 1));

@@ -1,6 +1,8 @@
 // Who is refused, who gives way and who is shed when there is too much.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "queue/scheduler_driver.hpp"
 #include "queue/standing_queue.hpp"
 #include "queue/token_bucket.hpp"
@@ -170,6 +172,80 @@ TEST_CASE("queue 4.13/43: a burst is absorbed, a queue that stands sheds the old
     CHECK(driver.core.stats().shed == 0);
     CHECK(driver.core.stats().queued_items > 300);
   }
+  driver.finish_all();
+}
+
+TEST_CASE("queue 4.13/44: while the queue stands class batch runs its newest first, and its oldest once it does not") {
+  Setup setup;
+  setup.batching.prediction = Prediction::off;
+  setup.batching.max_batch_size = 1;
+  setup.batching.interactive_floor = 0;
+  setup.batching.batch_floor = 30;
+  setup.admission.max_standing_delay = Duration(5 * kMilli);
+  SchedulerDriver driver(setup);
+  std::uint32_t next_done = 0;
+  std::vector<std::uint32_t> batch_class;  // works, by arrival
+  std::size_t newest = 0;
+  std::size_t oldest = 0;
+  std::size_t between = 0;
+  const auto is_waiting = [&](std::uint32_t work) {
+    return driver.works[work].place == SchedulerDriver::Work::Place::queued;
+  };
+  const auto submit = [&](Who who) {
+    if (who.priority == Priority::batch) batch_class.push_back(static_cast<std::uint32_t>(driver.works.size()));
+    driver.submit({}, kNoDeadline, {}, who);
+  };
+  /// Ends the running batch; counts which of class batch, if any, the next one is.
+  const auto run = [&] {
+    std::vector<std::uint32_t> before;
+    for (const std::uint32_t work : batch_class) {
+      if (is_waiting(work)) before.push_back(work);
+    }
+    driver.now += Duration(kMilli);
+    if (driver.running() > 0) driver.done(next_done++);
+    if (driver.last.started.empty() || before.size() < 2) return;
+    const std::uint32_t work = driver.last.started.front().front();
+    if (!std::binary_search(before.begin(), before.end(), work)) return;
+    ++(work == before.back() ? newest : work == before.front() ? oldest : between);
+  };
+  const auto play = [&](int rounds, int arrivals) {
+    newest = oldest = between = 0;
+    for (int i = 0; i < rounds; ++i) {
+      for (int n = 0; n < arrivals; ++n) submit(kInteractive);
+      if (i % 3 == 0) submit(kBatch);
+      run();
+    }
+  };
+  submit(kBatch);
+  for (int i = 0; i < 10; ++i) submit(kBatch);
+  play(20, 1);  // the queue is new: it absorbs a burst
+  CHECK(oldest > 3);
+  CHECK(newest == 0);
+  play(300, 2);
+  play(100, 2);
+  CHECK(newest > 10);
+  CHECK(oldest == 0);
+  CHECK(between == 0);
+  CHECK(driver.core.decisions().back().formed == driver.now);
+  bool told = false;
+  for (const BatchDecision& one : driver.core.decisions()) told = told || one.newest_first;
+  CHECK(told);
+
+  // Who has a deadline keeps his place before the newest.
+  const auto urgent = static_cast<std::uint32_t>(driver.works.size());
+  driver.submit({}, driver.now + Duration(200 * kMilli), {}, kBatch);
+  for (int i = 0; i < 30 && is_waiting(urgent); ++i) {
+    for (int n = 0; n < 2; ++n) submit(kInteractive);
+    newest = 0;
+    run();
+    CHECK(newest == 0);
+    submit(kBatch);
+  }
+  CHECK_FALSE(is_waiting(urgent));
+
+  play(200, 0);  // the interactive ones have been served; what is left of class batch is worked off
+  play(100, 0);
+  CHECK(newest == 0);
   driver.finish_all();
 }
 

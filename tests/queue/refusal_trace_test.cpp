@@ -24,8 +24,7 @@ constexpr Duration kPatience = std::chrono::milliseconds(100);
 class Trace {
  public:
   struct Verdicts {
-    int probes = 0;                   ///< of those refused
-    std::vector<double> of_patience;  ///< what each of them took, over the patience
+    std::vector<double> of_patience;  ///< what those took that were refused and let in, over the patience
     int refused = 0;
     int late = 0;  ///< accepted, and not answered in time
     int in_time = 0;
@@ -81,7 +80,6 @@ class Trace {
       const auto& record = *static_cast<Record*>(one.waiter);
       const bool late = one.outcome != Outcome::answered || now_ - record.arrival > kPatience;
       if (record.probe) {
-        ++verdicts_.probes;
         verdicts_.of_patience.push_back(std::chrono::duration<double>(now_ - record.arrival) / kPatience);
       } else {
         ++(late ? verdicts_.late : verdicts_.in_time);
@@ -112,20 +110,16 @@ class Trace {
 
 }  // namespace
 
-TEST_CASE(
-    "queue 4.13/42: on a trace nearly all who are refused would have been late, and nearly all late are refused") {
+TEST_CASE("queue 4.13/42: on a trace nearly all who would be late are refused, and nobody with much time to spare") {
   const Trace::Verdicts verdicts = Trace().play(std::chrono::seconds(60));
   REQUIRE(verdicts.refused > 5'000);
-  REQUIRE(verdicts.probes > 200);
+  REQUIRE(verdicts.of_patience.size() > 200);
   REQUIRE(verdicts.in_time > 50'000);
-  std::vector<double> took = verdicts.of_patience;
-  std::sort(took.begin(), took.end());
-  for (const double q : {0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.95})
-    MESSAGE(q << ": " << took[static_cast<std::size_t>(q * took.size())]);
-  const double precision = 0;
   const double recall = static_cast<double>(verdicts.refused) / (verdicts.refused + verdicts.late);
-  CAPTURE(precision);
-  CAPTURE(recall);
-  CHECK(precision > 0.8);
-  CHECK(recall > 0.9);
+  CHECK(recall > 0.98);
+  // Refusals hold the queue where a newcomer would take just his patience. The time that one
+  // batch in twenty takes longer, and a tenth against flapping, are held back on purpose.
+  const auto precise =
+      std::count_if(verdicts.of_patience.begin(), verdicts.of_patience.end(), [](double took) { return took > 0.85; });
+  CHECK(static_cast<double>(precise) > 0.98 * static_cast<double>(verdicts.of_patience.size()));
 }

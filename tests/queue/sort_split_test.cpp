@@ -180,25 +180,44 @@ TEST_CASE("queue: beyond 128 items every batch reaches from the longest down, wi
   }
 }
 
-TEST_CASE("queue: a cut that saves less than three percent, or makes somebody late, is not made") {
-  BatchRules rules;
-  rules.max_rows = 4;
-  rules.max_tokens = 10'000;
-  rules.max_bytes = 1U << 30U;
-  rules.cost = {5e6, 50e3, 0, 0};
-  rules.now = at(0);
-  const std::vector<std::uint64_t> lengths{50, 60, 50, 60, 50, 60, 50, 60, 41, 41, 41};
-  const auto cut_of = [&](std::uint64_t other, Deadline deadline) {
+TEST_CASE("queue: cuts are made where they save three percent and make nobody late, and only there") {
+  std::mt19937 random(34);
+  int made = 0;
+  int too_little = 0;
+  int too_late = 0;
+  for (int round = 0; round < 2000; ++round) {
+    CAPTURE(round);
+    BatchRules rules = draw_rules(random);
+    rules.max_rows = 8;
+    rules.max_bytes = 1U << 30U;
+    rules.tail95 = 1;
     SortSplit split(rules);
-    for (const std::uint64_t length : lengths) split.add({1, length == 60 ? other : length, 0}, kNoDeadline, 0);
-    split.add({1, 41, 0}, deadline, 0);
-    return split.cut();
-  };
-  CHECK_FALSE(cut_of(50, kNoDeadline));  // nothing to gain
-  SortSplit split(rules);
-  for (const std::uint64_t length : {55U, 50U, 50U, 60U, 60U, 60U, 50U, 50U}) split.add({1, length, 0}, kNoDeadline, 0);
-  const auto cut = split.cut();
-  if (cut) CHECK(cut->best.count() <= 0.97 * static_cast<double>(cut->greedy.count()));
+    std::vector<std::uint64_t> lengths;
+    for (int i = 0; i < 40; ++i) {
+      lengths.push_back(20 + random() % 80);
+      const bool hurries = random() % 40 == 0;
+      split.add({1, lengths.back(), 0}, hurries ? rules.now + Duration((20 + random() % 100) * kMilli) : kNoDeadline,
+                0);
+    }
+    const auto cut = split.cut();
+    const SortSplit::Plan greedy = split.by_nearness();
+    const SortSplit::Plan best = split.by_length();
+    const bool saves = best.total_ns <= 0.97 * greedy.total_ns;
+    const bool late = best.late > greedy.late;
+    REQUIRE(cut.has_value() == (saves && !late));
+    made += cut ? 1 : 0;
+    too_little += saves ? 0 : 1;
+    too_late += saves && late ? 1 : 0;
+    if (!cut) continue;
+    // It is the anchor's batch, from its shortest to its longest.
+    CHECK(cut->holds(lengths[0]));
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+      if (best.batch_of[i] == best.batch_of[0]) CHECK(cut->holds(lengths[i]));
+    }
+  }
+  CHECK(made > 100);
+  CHECK(too_little > 100);
+  CHECK(too_late > 0);
 }
 
 // ---- in the queue ---------------------------------------------------------------------
@@ -254,6 +273,7 @@ class Backlog {
   [[nodiscard]] std::size_t cuts() const {
     const auto decisions = core_.decisions();
     for (const BatchDecision& one : decisions) {
+      CHECK((one.cut_items > 0) == (to_text(one).find("cut by length") != std::string::npos));
       if (one.cut_items > 0) CHECK(one.cut_to.count() <= 0.97 * static_cast<double>(one.cut_from.count()) + 1);
     }
     return static_cast<std::size_t>(

@@ -175,78 +175,98 @@ TEST_CASE("queue 4.13/43: a burst is absorbed, a queue that stands sheds the old
   driver.finish_all();
 }
 
-TEST_CASE("queue 4.13/44: while the queue stands class batch runs its newest first, and its oldest once it does not") {
-  Setup setup;
-  setup.batching.prediction = Prediction::off;
-  setup.batching.max_batch_size = 1;
-  setup.batching.interactive_floor = 0;
-  setup.batching.batch_floor = 30;
-  setup.admission.max_standing_delay = Duration(5 * kMilli);
-  SchedulerDriver driver(setup);
-  std::uint32_t next_done = 0;
-  std::vector<std::uint32_t> batch_class;  // works, by arrival
-  std::size_t newest = 0;
-  std::size_t oldest = 0;
-  std::size_t between = 0;
-  const auto is_waiting = [&](std::uint32_t work) {
+namespace {
+
+/// Interactive requests and ones of class batch on a model of a millisecond each; counts which of
+/// the waiting ones of class batch are run.
+class Flip {
+ public:
+  Flip()
+      : driver([] {
+          Setup setup;
+          setup.batching.prediction = Prediction::off;
+          setup.batching.max_batch_size = 1;
+          setup.batching.interactive_floor = 0;
+          setup.batching.batch_floor = 30;
+          setup.admission.max_standing_delay = Duration(5 * kMilli);
+          return setup;
+        }()) {}
+
+  void submit(Who who, Deadline deadline = kNoDeadline) {
+    if (who.priority == Priority::batch) batch_class_.push_back(static_cast<std::uint32_t>(driver.works.size()));
+    driver.submit({}, deadline, {}, who);
+  }
+  [[nodiscard]] bool is_waiting(std::uint32_t work) const {
     return driver.works[work].place == SchedulerDriver::Work::Place::queued;
-  };
-  const auto submit = [&](Who who) {
-    if (who.priority == Priority::batch) batch_class.push_back(static_cast<std::uint32_t>(driver.works.size()));
-    driver.submit({}, kNoDeadline, {}, who);
-  };
-  /// Ends the running batch; counts which of class batch, if any, the next one is.
-  const auto run = [&] {
+  }
+  /// Ends the running batch.
+  void run() {
     std::vector<std::uint32_t> before;
-    for (const std::uint32_t work : batch_class) {
+    for (const std::uint32_t work : batch_class_) {
       if (is_waiting(work)) before.push_back(work);
     }
     driver.now += Duration(kMilli);
-    if (driver.running() > 0) driver.done(next_done++);
+    if (driver.running() > 0) driver.done(next_done_++);
     if (driver.last.started.empty() || before.size() < 2) return;
     const std::uint32_t work = driver.last.started.front().front();
     if (!std::binary_search(before.begin(), before.end(), work)) return;
     ++(work == before.back() ? newest : work == before.front() ? oldest : between);
-  };
-  const auto play = [&](int rounds, int arrivals) {
+  }
+  void play(int rounds, int arrivals) {
     newest = oldest = between = 0;
     for (int i = 0; i < rounds; ++i) {
       for (int n = 0; n < arrivals; ++n) submit(kInteractive);
       if (i % 3 == 0) submit(kBatch);
       run();
     }
-  };
-  submit(kBatch);
-  for (int i = 0; i < 10; ++i) submit(kBatch);
-  play(20, 1);  // the queue is new: it absorbs a burst
-  CHECK(oldest > 3);
-  CHECK(newest == 0);
-  play(300, 2);
-  play(100, 2);
-  CHECK(newest > 10);
-  CHECK(oldest == 0);
-  CHECK(between == 0);
-  CHECK(driver.core.decisions().back().formed == driver.now);
-  bool told = false;
-  for (const BatchDecision& one : driver.core.decisions()) told = told || one.newest_first;
-  CHECK(told);
-
-  // Who has a deadline keeps his place before the newest.
-  const auto urgent = static_cast<std::uint32_t>(driver.works.size());
-  driver.submit({}, driver.now + Duration(200 * kMilli), {}, kBatch);
-  for (int i = 0; i < 30 && is_waiting(urgent); ++i) {
-    for (int n = 0; n < 2; ++n) submit(kInteractive);
-    newest = 0;
-    run();
-    CHECK(newest == 0);
-    submit(kBatch);
   }
-  CHECK_FALSE(is_waiting(urgent));
 
-  play(200, 0);  // the interactive ones have been served; what is left of class batch is worked off
-  play(100, 0);
-  CHECK(newest == 0);
-  driver.finish_all();
+  SchedulerDriver driver;
+  std::size_t newest = 0, oldest = 0, between = 0;
+
+ private:
+  std::uint32_t next_done_ = 0;
+  std::vector<std::uint32_t> batch_class_;  ///< works, by arrival
+};
+
+}  // namespace
+
+TEST_CASE("queue 4.13/44: while the queue stands class batch runs its newest first, and its oldest once it does not") {
+  Flip flip;
+  for (int i = 0; i < 11; ++i) flip.submit(kBatch);
+  flip.play(20, 1);  // the queue is new: it absorbs a burst
+  CHECK(flip.oldest > 3);
+  CHECK(flip.newest == 0);
+  flip.play(300, 2);
+  flip.play(100, 2);
+  CHECK(flip.newest > 10);
+  CHECK(flip.oldest == 0);
+  CHECK(flip.between == 0);
+  const auto decisions = flip.driver.core.decisions();
+  CHECK(std::any_of(decisions.begin(), decisions.end(), [](const BatchDecision& one) { return one.newest_first; }));
+  flip.play(200, 0);  // no more interactive ones: what is left is worked off, in order again
+  flip.play(100, 0);
+  CHECK(flip.newest == 0);
+  CHECK(flip.oldest > 10);
+  flip.driver.finish_all();
+}
+
+TEST_CASE("queue 4.13/44: in an overload who has a deadline keeps his place before the newest of class batch") {
+  Flip flip;
+  flip.play(400, 2);
+  REQUIRE(flip.newest > 10);
+  const auto urgent = static_cast<std::uint32_t>(flip.driver.works.size());
+  flip.submit(kBatch, flip.driver.now + Duration(200 * kMilli));
+  flip.newest = 0;
+  for (int i = 0; i < 60 && flip.is_waiting(urgent); ++i) {
+    flip.submit(kBatch);
+    for (int n = 0; n < 2; ++n) flip.submit(kInteractive);
+    flip.run();
+  }
+  CHECK_FALSE(flip.is_waiting(urgent));
+  CHECK(flip.driver.requests[urgent].outcome != Outcome::deadline_exceeded);
+  CHECK(flip.newest == 0);
+  flip.driver.finish_all();
 }
 
 TEST_CASE("errors: every code has an HTTP and a gRPC status, and refusals are the client's to retry") {

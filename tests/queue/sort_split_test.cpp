@@ -381,6 +381,40 @@ TEST_CASE("queue 4.13/12: cut by length, tenants with work stay as close to each
   CHECK(widest[1] <= 2.2 * 4096);
 }
 
+namespace {
+
+/// The one line of a queue as it should be: who stands first, and who was overtaken how often.
+class Line {
+ public:
+  void enter(std::uint32_t work, TimePoint order) { places_[work] = {order}; }
+  void leave(std::uint32_t work) { places_.erase(work); }
+  void run(const std::vector<std::uint32_t>& works) {
+    auto first = places_.begin()->first;
+    for (const auto& [work, place] : places_) first = key(work) < key(first) ? work : first;
+    REQUIRE(works.front() == first);
+    auto furthest = key(first);
+    for (const std::uint32_t work : works) furthest = std::max(furthest, key(work));
+    for (auto& [work, place] : places_) {
+      const bool runs = std::find(works.begin(), works.end(), work) != works.end();
+      if (!runs && key(work) < furthest) place.overtaken = std::min(8, place.overtaken + 1);
+    }
+    for (const std::uint32_t work : works) places_.erase(work);
+  }
+
+ private:
+  struct Place {
+    TimePoint order;
+    int overtaken = 0;
+  };
+  [[nodiscard]] std::pair<TimePoint, std::uint32_t> key(std::uint32_t work) const {
+    const Place& place = places_.at(work);
+    return {place.overtaken >= 8 ? TimePoint::min() : place.order, work};
+  }
+  std::map<std::uint32_t, Place> places_;  ///< by work
+};
+
+}  // namespace
+
 TEST_CASE("queue 4.13/26, 27: cut by length, every batch holds the first of the line, and eight times is the most") {
   Setup setup;
   setup.layout = BatchLayout::padded;
@@ -388,41 +422,18 @@ TEST_CASE("queue 4.13/26, 27: cut by length, every batch holds the first of the 
   setup.admission.max_queued_items = 200;
   SchedulerDriver driver(setup);
   std::mt19937 random(26);
-  struct Place {
-    TimePoint order;
-    int overtaken = 0;
-  };
-  std::map<std::uint32_t, Place> waiting;  // by work, as the queue should see them
-  const auto submit = [&] {
-    const Deadline deadline = random() % 3 == 0 ? driver.now + Duration((500 + random() % 500) * kMilli) : kNoDeadline;
-    const auto work = static_cast<std::uint32_t>(driver.works.size());
-    const TimePoint order = deadline == kNoDeadline ? driver.now + Duration(100 * kMilli) : deadline;
-    if (driver.submit({1, mixed_length(random), 0}, deadline)) waiting[work] = {order};
-  };
+  Line line;
   std::size_t seen = 0;
   const auto check_batches = [&] {
-    for (; seen < driver.batches.size(); ++seen) {
-      const auto key = [&](std::uint32_t work) {
-        const Place& place = waiting.at(work);
-        return std::pair(place.overtaken >= 8 ? TimePoint::min() : place.order, work);
-      };
-      auto first = waiting.begin()->first;
-      for (const auto& [work, place] : waiting) first = key(work) < key(first) ? work : first;
-      const auto& works = driver.batches[seen].works;
-      REQUIRE(works.front() == first);
-      auto furthest = key(works.front());
-      for (const std::uint32_t work : works) furthest = std::max(furthest, key(work));
-      const auto taken = works;
-      for (auto& [work, place] : waiting) {
-        const bool runs = std::find(taken.begin(), taken.end(), work) != taken.end();
-        if (!runs && key(work) < furthest) place.overtaken = std::min(8, place.overtaken + 1);
-      }
-      for (const std::uint32_t work : taken) waiting.erase(work);
-    }
+    for (; seen < driver.batches.size(); ++seen) line.run(driver.batches[seen].works);
   };
   for (int round = 0; round < 600; ++round) {
     for (int i = 0; i < (round % 50 < 25 ? 12 : 5); ++i) {
-      submit();
+      const Deadline deadline =
+          random() % 3 == 0 ? driver.now + Duration((500 + random() % 500) * kMilli) : kNoDeadline;
+      const auto work = static_cast<std::uint32_t>(driver.works.size());
+      const TimePoint order = deadline == kNoDeadline ? driver.now + Duration(100 * kMilli) : deadline;
+      if (driver.submit({1, mixed_length(random), 0}, deadline)) line.enter(work, order);
       check_batches();
     }
     const auto batch = static_cast<std::uint32_t>(driver.batches.size() - 1);
@@ -435,11 +446,11 @@ TEST_CASE("queue 4.13/26, 27: cut by length, every batch holds the first of the 
     driver.now += Duration(2 * kMilli + 9'000 * rows * static_cast<Ticks>(longest));
     driver.done(batch);
     for (const auto& end : driver.last.ended) {
-      if (end.outcome != Outcome::answered) waiting.erase(driver.requests[end.request].work);
+      if (end.outcome != Outcome::answered) line.leave(driver.requests[end.request].work);
     }
     check_batches();
   }
-  std::size_t cuts = 0;
-  for (const BatchDecision& one : driver.core.decisions()) cuts += one.cut_items > 0 ? 1 : 0;
-  CHECK(cuts > 30);
+  const auto decisions = driver.core.decisions();
+  const auto is_cut = [](const BatchDecision& one) { return one.cut_items > 0; };
+  CHECK(std::count_if(decisions.begin(), decisions.end(), is_cut) > 30);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <type_traits>
 
@@ -108,6 +109,30 @@ void set_weight(TenantOptions& tenant, const Value& value) {
   tenant.weight = static_cast<double>(*std::get_if<std::int64_t>(&value)) / 100;
 }
 
+/// Numbers apart by commas, with or without spaces; "" = none. What is no number counts as 0,
+/// which options_check refuses by its place in the list.
+Value get_sizes(const ModelConfig& model) {
+  std::string list;
+  for (const std::uint32_t size : model.options.batching.allowed_batch_sizes) {
+    list += (list.empty() ? "" : ",") + std::to_string(size);
+  }
+  return list;
+}
+void set_sizes(ModelConfig& model, const Value& value) {
+  std::vector<std::uint32_t>& sizes = model.options.batching.allowed_batch_sizes;
+  sizes.clear();
+  std::string_view rest = *std::get_if<std::string>(&value);
+  while (!rest.empty()) {
+    std::string_view one = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), one.size() + 1));
+    while (one.starts_with(' ')) one.remove_prefix(1);
+    while (one.ends_with(' ')) one.remove_suffix(1);
+    std::uint32_t size = 0;
+    const auto [end, error] = std::from_chars(one.data(), one.data() + one.size(), size);
+    sizes.push_back(error == std::errc() && end == one.data() + one.size() ? size : 0);
+  }
+}
+
 /// Names of an enumeration's values, in their order.
 template <class Enum>
 constexpr std::array<std::string_view, 0> kNamesOf{};
@@ -115,6 +140,8 @@ template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Linger>{"anyone", "announced"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<Grouping>{"by_length", "nearest"};
 template <>
 constexpr std::array<std::string_view, 5> kNamesOf<CachePolicy>{"s3_fifo", "lru", "lfu", "w_tiny_lfu", "ttl_only"};
 template <>
@@ -249,6 +276,11 @@ constexpr std::array kModelFields{
     duration<kOptions, kBatching, &BatchingOptions::stuck_after>(
         {"batching.stuck_after_ms", "", "time in the model from which a batch is stuck; 0 = ten times the learned p99"},
         limits::kStuckAfter),
+    field<ModelConfig>({"batching.allowed_batch_sizes", "items",
+                        "numbers of rows a model with static shapes computes, as 8,16,32; empty = any"},
+                       ValueType::string, kAnyText, {}, get_sizes, set_sizes),
+    choice<kOptions, kBatching, &BatchingOptions::grouping>(
+        {"batching.grouping", "", "how a backlog of a padded model is divided into batches"}, "by_length|nearest"),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_items>(
         {"admission.max_queued_items", "items", "most requests waiting"}, limits::kQueuedItems),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_tokens>(

@@ -248,8 +248,9 @@ Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& pr
     // A refresh wants a new computation, which later requests may join.
     const bool refresh = passage.options.cache == CacheMode::refresh;
     const auto joining = refresh ? Submission::Joining::never : Submission::Joining::allowed;
-    const auto accepted = core_.submit(now, {passage.waiter, work, prepared.size, passage.options.deadline, passage.key,
-                                             joining, passage.options.priority, passage.options.tenant});
+    const auto accepted =
+        core_.submit(now, {passage.waiter, work, prepared.size, passage.options.deadline, passage.key, joining,
+                           passage.options.priority, passage.options.tenant, prepared.signature});
     if (accepted) {
       passage.waiter->core_id = accepted->id;
       passage.waiter->stage = PendingRequest::Stage::scheduled;

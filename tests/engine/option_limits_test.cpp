@@ -80,3 +80,33 @@ TEST_CASE("options: the published bounds of every integer key are accepted and o
   CHECK(check_bounds(config::engine_fields()) == 9);
   CHECK(check_bounds(config::model_fields()) == 23);
 }
+
+TEST_CASE("options: sizes of batches that are not ascending, zero or above max_batch_size are refused by name") {
+  struct Row {
+    std::string_view list;
+    std::string_view complaint;  ///< empty: accepted
+  };
+  const Row table[] = {
+      {"", ""},
+      {"16", ""},
+      {"8,16,32", ""},
+      {" 8, 16 ,32", ""},
+      {"1,2,4,8", ""},
+      {"16,8", "batching.allowed_batch_sizes[1] is 8 after 16"},
+      {"8,8", "batching.allowed_batch_sizes[1] is 8 after 8"},
+      {"8,64", "batching.allowed_batch_sizes[1] is 64; it must be 1 to batching.max_batch_size, 32"},
+      {"0,8", "batching.allowed_batch_sizes[0] is 0"},
+      {"8,many", "batching.allowed_batch_sizes[1] is 0"},
+      {"8,,16", "batching.allowed_batch_sizes[1] is 0"},
+      {"-8", "batching.allowed_batch_sizes[0] is 0"},
+  };
+  for (const Row& row : table) {
+    CAPTURE(row.list);
+    const auto parsed = parse_model_config(R"({"name": "a", "kind": "synthetic", "batching.allowed_batch_sizes": ")" +
+                                           std::string(row.list) + "\"}");
+    REQUIRE(parsed);
+    const auto checked = check_options(parsed->options);
+    CHECK(checked.has_value() == row.complaint.empty());
+    if (!checked) CHECK(checked.error().message().find(row.complaint) != std::string::npos);
+  }
+}

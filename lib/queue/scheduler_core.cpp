@@ -156,7 +156,8 @@ void SchedulerCore::State::start_batch() {
     works = std::move(spare_works.back());
     spare_works.pop_back();
   }
-  make_room(works, former.most_flights(queue));
+  constexpr std::size_t kLeastRoom = 16;  // so that small batches of all sizes find room at once
+  make_room(works, std::max(kLeastRoom, former.most_flights(queue)));
   make_room(commands.run, commands.run.size() + 1);
   Batch& batch = batches.acquire();
   batch.formed = now;

@@ -279,4 +279,8 @@ std::vector<std::string_view> TieredCache::tier_names() const {
   return names;
 }
 
+void TieredCache::collect(std::vector<MetricSample>& samples) const {
+  for (const auto& tier : state_->options.tiers) call_tier([&] { tier->collect(samples); });
+}
+
 }  // namespace tidegate

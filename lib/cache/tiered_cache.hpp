@@ -52,6 +52,8 @@ class TieredCache {
   /// Counters per tier, memory first.
   [[nodiscard]] std::vector<CacheTierStats> stats() const;
   [[nodiscard]] std::vector<std::string_view> tier_names() const;
+  /// Adds what the further tiers measure about themselves.
+  void collect(std::vector<MetricSample>& samples) const;
 
  private:
   struct State;

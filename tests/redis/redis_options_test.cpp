@@ -33,10 +33,9 @@ TEST_CASE("redis options: addresses are read in each form, and others are refuse
   CHECK(parse_redis_address("[::1]:7")->port == 7);
   CHECK(parse_redis_address("[::1]")->port == 6379);
   CHECK(parse_redis_address("unix:/run/redis")->path == "/run/redis");
-  for (const std::string address :
-       {std::string(), std::string(":1"), std::string("h:"), std::string("h:0"), std::string("h:65536"),
-        std::string("h:1x"), std::string("[::1"), std::string("[::1]1"), std::string("unix:"),
-        "unix:/" + std::string(200, 'x')}) {
+  for (const std::string& address : {std::string(), std::string(":1"), std::string("h:"), std::string("h:0"),
+                                     std::string("h:65536"), std::string("h:1x"), std::string("[::1"),
+                                     std::string("[::1]1"), std::string("unix:"), "unix:/" + std::string(200, 'x')}) {
     CAPTURE(address);
     const auto parsed = parse_redis_address(address);
     REQUIRE_FALSE(parsed);
@@ -105,7 +104,8 @@ TEST_CASE("redis options: the configuration reaches the tier and never tells its
 }
 
 TEST_CASE("redis options: an engine made from a description has the tier, and a wrong one is refused") {
-  auto config = parse_config(R"({"cache.redis.address": "127.0.0.1:1", "models": [{"name": "s", "kind": "synthetic"}]})");
+  auto config =
+      parse_config(R"({"cache.redis.address": "127.0.0.1:1", "models": [{"name": "s", "kind": "synthetic"}]})");
   REQUIRE(config);
   auto engine = create_engine(*config);
   REQUIRE(engine);

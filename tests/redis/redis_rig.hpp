@@ -32,7 +32,8 @@ inline bool eventually(const std::function<bool()>& condition) {
 
 inline CacheKey redis_key(std::uint64_t number) {
   CacheKey key;
-  for (std::size_t i = 0; i < key.size(); ++i) key[i] = static_cast<std::uint8_t>((number + i) * 0x9E3779B97F4A7C15ULL >> 56);
+  for (std::size_t i = 0; i < key.size(); ++i)
+    key[i] = static_cast<std::uint8_t>((number + i) * 0x9E3779B97F4A7C15ULL >> 56);
   for (std::size_t i = 0; i < 8; ++i) key[i] = static_cast<std::uint8_t>(number >> (8 * i));
   return key;
 }

@@ -36,8 +36,18 @@ class RedisServer {
   RedisServer& operator=(const RedisServer&) = delete;
 
   void start() {
-    std::vector<std::string> words{TIDEGATE_TEST_REDIS_SERVER, "--port", std::to_string(port_), "--bind", "127.0.0.1",
-                                   "--save", "", "--appendonly", "no", "--logfile", "/dev/null", "--dir",
+    std::vector<std::string> words{TIDEGATE_TEST_REDIS_SERVER,
+                                   "--port",
+                                   std::to_string(port_),
+                                   "--bind",
+                                   "127.0.0.1",
+                                   "--save",
+                                   "",
+                                   "--appendonly",
+                                   "no",
+                                   "--logfile",
+                                   "/dev/null",
+                                   "--dir",
                                    folder_.path()};
     words.insert(words.end(), extra_.begin(), extra_.end());
     std::vector<char*> argv;

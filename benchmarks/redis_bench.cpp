@@ -106,16 +106,16 @@ Slots look_up(RedisCache& tier, std::span<const CacheKey> keys) {
 /// True once all kKeys are there.
 bool fill(RedisCache& tier) {
   const CacheKey first = key_number(0);
-  for (int tries = 0; tries < 500 && tier.stats().absent == 0; ++tries) look_up(tier, std::span(&first, 1));
+  for (int tries = 0; tries < 500 && tier.redis_stats().absent == 0; ++tries) look_up(tier, std::span(&first, 1));
   for (std::uint64_t i = 0; i < kKeys; ++i) {
     const CacheEntry entry = entry_number(i);
     tier.put_many(std::span(&entry, 1));
-    while (tier.stats().written + 2000 < i) std::this_thread::yield();
+    while (tier.redis_stats().written + 2000 < i) std::this_thread::yield();
   }
-  while (tier.stats().written < kKeys && tier.stats().dropped_full + tier.stats().dropped_lost == 0) {
+  while (tier.redis_stats().written < kKeys && tier.redis_stats().dropped_full + tier.redis_stats().dropped_lost == 0) {
     std::this_thread::yield();
   }
-  return tier.stats().written >= kKeys;
+  return tier.redis_stats().written >= kKeys;
 }
 
 /// What the tier's own redis-benchmark says of the same MGET, in values a second.
@@ -209,12 +209,12 @@ void hung_server(benchmark::State& state) {
   if (!made) return state.SkipWithError("no tier");
   RedisCache& tier = **made;
   const CacheKey key = key_number(kKeys);
-  for (int tries = 0; tries < 500 && tier.stats().absent == 0; ++tries) look_up(tier, std::span(&key, 1));
-  if (tier.stats().absent == 0) return state.SkipWithError("redis-server does not answer");
+  for (int tries = 0; tries < 500 && tier.redis_stats().absent == 0; ++tries) look_up(tier, std::span(&key, 1));
+  if (tier.redis_stats().absent == 0) return state.SkipWithError("redis-server does not answer");
   server().hang();
   double waited = 0;
   double longest = 0;
-  while (tier.stats().breaker == RedisBreaker::closed && waited < 100) {
+  while (tier.redis_stats().breaker == RedisBreaker::closed && waited < 100) {
     const auto before = std::chrono::steady_clock::now();
     look_up(tier, std::span(&key, 1));
     longest =

@@ -178,7 +178,7 @@ Result<int> bench(const Arguments& arguments) {
   if (!decisions) return decisions.error();
   if (!arguments.json) {
     for (const std::string& line : *decisions) fmt::print("{}\n", line);
-    if (redis != nullptr) fmt::print("redis: {}\n", redis_json(redis->stats()).dump());
+    if (redis != nullptr) fmt::print("redis: {}\n", redis_json(redis->redis_stats()).dump());
     print_profile(*profile);
     return 0;
   }
@@ -191,7 +191,7 @@ Result<int> bench(const Arguments& arguments) {
               {"max_batch_size", arguments.max_batch_size},
               {"steps", *steps},
               {"decisions", *decisions},
-              {"redis", redis != nullptr ? redis_json(redis->stats()) : nlohmann::json()},
+              {"redis", redis != nullptr ? redis_json(redis->redis_stats()) : nlohmann::json()},
               {"profile", profile_json(*profile)}});
   return 0;
 }

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "tidegate/metrics.hpp"
 #include "tidegate/request.hpp"
 
 namespace tidegate {
@@ -56,8 +55,6 @@ class CacheTier {
   /// Stores or forgets; best effort.
   virtual void put_many(std::span<const CacheEntry> entries) = 0;
   virtual void erase_many(std::span<const CacheKey> keys) = 0;
-  /// Adds what the tier measures about itself to a snapshot of the metrics.
-  virtual void collect(std::vector<MetricSample>& samples) const { (void)samples; }
 };
 
 /// Which entry of the memory tier goes when room is needed.

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tidegate/cache.hpp"
+#include "tidegate/metrics.hpp"
 #include "tidegate/result.hpp"
 
 namespace tidegate {
@@ -96,7 +97,9 @@ class RedisCache : public CacheTier {
   /// whose look-up was before that are not stored. Errors: unavailable.
   virtual void invalidate(UniqueFunction<void(Result<void>)> done) = 0;
 
-  [[nodiscard]] virtual RedisCacheStats stats() const = 0;
+  [[nodiscard]] virtual RedisCacheStats redis_stats() const = 0;
+  /// Adds them and the times of look-ups to a snapshot of the metrics.
+  virtual void collect(std::vector<MetricSample>& samples) const = 0;
 };
 
 /// Connects with the first look-up or write, so an absent server is no error here.

@@ -9,6 +9,7 @@
 #include "cache/memory_cache.hpp"
 #include "cache/negative_cache.hpp"
 #include "request/record_codec.hpp"
+#include "tidegate/redis_cache.hpp"
 
 namespace tidegate {
 namespace {
@@ -280,7 +281,9 @@ std::vector<std::string_view> TieredCache::tier_names() const {
 }
 
 void TieredCache::collect(std::vector<MetricSample>& samples) const {
-  for (const auto& tier : state_->options.tiers) call_tier([&] { tier->collect(samples); });
+  for (const auto& tier : state_->options.tiers) {
+    if (const auto* const redis = dynamic_cast<const RedisCache*>(tier.get())) redis->collect(samples);
+  }
 }
 
 }  // namespace tidegate

@@ -8,6 +8,7 @@
 
 #include "cache/memory_cache.hpp"
 #include "tidegate/cache.hpp"
+#include "tidegate/metrics.hpp"
 
 namespace tidegate {
 
@@ -52,7 +53,7 @@ class TieredCache {
   /// Counters per tier, memory first.
   [[nodiscard]] std::vector<CacheTierStats> stats() const;
   [[nodiscard]] std::vector<std::string_view> tier_names() const;
-  /// Adds what the further tiers measure about themselves.
+  /// Adds what Redis tiers measure about themselves.
   void collect(std::vector<MetricSample>& samples) const;
 
  private:

@@ -50,10 +50,8 @@ TEST_CASE("breaker: half of twenty calls within ten seconds open it, nineteen ca
   CHECK(few.state() == State::open);
 
   CircuitBreaker mixed({}, 1);
-  for (int i = 0; i < 50; ++i) {
-    mixed.succeeded(kStart + milliseconds(i));
-    if (i < 49) mixed.failed(kStart + milliseconds(i), Failure::refusal);
-  }
+  for (int i = 0; i < 20; ++i) mixed.succeeded(kStart + milliseconds(i));
+  for (int i = 0; i < 19; ++i) mixed.failed(kStart + milliseconds(i), Failure::refusal);
   CHECK(mixed.state() == State::closed);
   mixed.failed(kStart + milliseconds(60), Failure::refusal);
   CHECK(mixed.state() == State::open);

@@ -1,6 +1,8 @@
 // FakeRedis: a server inside the test that answers as Redis does, or as told.
 #pragma once
 
+#include <netinet/tcp.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -131,6 +133,8 @@ class FakeRedis {
         if (fd >= 0) ::close(fd);
         return;
       }
+      const int on = 1;
+      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
       const std::lock_guard lock(mutex_);
       all_.push_back(fd);
       threads_.emplace_back([this, fd] { serve(fd); });

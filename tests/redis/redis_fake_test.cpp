@@ -61,7 +61,7 @@ void run_into_silence(RedisCache& tier, ManualClock& clock) {
       return asking.all_ended();
     }));
   }
-  REQUIRE(eventually([&] { return tier.stats().breaker == RedisBreaker::open; }));
+  REQUIRE(eventually([&] { return tier.redis_stats().breaker == RedisBreaker::open; }));
 }
 
 }  // namespace
@@ -77,15 +77,15 @@ TEST_CASE("redis tier: look-ups that meet are gathered into one MGET of at most 
   REQUIRE(eventually([&] { return server.held() == 1; }));
   for (std::uint64_t i = 1; i <= 63; ++i) asking.ask(*tier, i);
   // Neither full nor old enough: nothing is sent while the first one is out.
-  CHECK(eventually([&] { return tier->stats().commands == 1; }));
+  CHECK(eventually([&] { return tier->redis_stats().commands == 1; }));
   asking.ask(*tier, 64);
-  REQUIRE(eventually([&] { return tier->stats().commands == 2; }));
+  REQUIRE(eventually([&] { return tier->redis_stats().commands == 2; }));
   for (std::uint64_t i = 65; i < 75; ++i) asking.ask(*tier, i);
   clock->advance(microseconds(99));
-  CHECK(tier->stats().commands == 2);
+  CHECK(tier->redis_stats().commands == 2);
   REQUIRE(eventually([&] {
     clock->advance(microseconds(1));
-    return tier->stats().commands == 3;
+    return tier->redis_stats().commands == 3;
   }));
   server.release();
   REQUIRE(eventually([&] { return asking.all_ended(); }));
@@ -94,7 +94,7 @@ TEST_CASE("redis tier: look-ups that meet are gathered into one MGET of at most 
   CHECK(gets[0].size() == 2);
   CHECK(gets[1].size() == 65);
   CHECK(gets[2].size() == 11);
-  CHECK(tier->stats().absent == 75);
+  CHECK(tier->redis_stats().absent == 75);
 }
 
 TEST_CASE("redis tier: large values make smaller MGETs, a quarter of a megabyte expected each") {
@@ -134,19 +134,19 @@ TEST_CASE("redis tier: a look-up ends at its budget or its deadline, and the lat
   clock->advance(milliseconds(1));
   REQUIRE(eventually([&] { return soon.all_ended(); }));
   CHECK(later.ended() == 0);
-  CHECK(tier->stats().timeouts == 1);
+  CHECK(tier->redis_stats().timeouts == 1);
   clock->advance(milliseconds(4));
   REQUIRE(eventually([&] { return later.all_ended(); }));
-  CHECK(tier->stats().timeouts == 2);
+  CHECK(tier->redis_stats().timeouts == 2);
   server.release();
   // The next one gets its own answer, not the one that came late.
   REQUIRE(store_and_wait(*tier, redis_entry(3, 3)));
   const auto found = look_up(*tier, 3);
   REQUIRE(found);
   CHECK(float_of(*found) == 3);
-  CHECK(tier->stats().discarded >= 1);
-  CHECK(tier->stats().connections == 2);
-  CHECK(tier->stats().breaker_openings == 0);
+  CHECK(tier->redis_stats().discarded >= 1);
+  CHECK(tier->redis_stats().connections == 2);
+  CHECK(tier->redis_stats().breaker_openings == 0);
 }
 
 TEST_CASE("redis tier: a deadline that has passed is a miss at once") {
@@ -174,14 +174,14 @@ TEST_CASE("redis tier: no reply for twice the budget makes it connect anew") {
   REQUIRE(eventually([&] { return server.held() == 1; }));
   clock->advance(milliseconds(5));
   REQUIRE(eventually([&] { return asking.all_ended(); }));
-  CHECK(tier->stats().connections == 1);
+  CHECK(tier->redis_stats().connections == 1);
   REQUIRE(eventually([&] {
     clock->advance(milliseconds(1));
     asking.ask(*tier, 2);
-    return tier->stats().connections == 2;
+    return tier->redis_stats().connections == 2;
   }));
   REQUIRE(eventually([&] { return asking.all_ended(); }));
-  CHECK(tier->stats().breaker == RedisBreaker::closed);
+  CHECK(tier->redis_stats().breaker == RedisBreaker::closed);
 }
 
 TEST_CASE("redis tier: five silent look-ups open the breaker, then nothing waits and nothing is sent") {
@@ -198,8 +198,8 @@ TEST_CASE("redis tier: five silent look-ups open the breaker, then nothing waits
     CHECK(asking.all_ended());
     store(*tier, redis_entry(i, 1));
   }
-  CHECK(tier->stats().refused == 100);
-  CHECK(tier->stats().dropped_open == 100);
+  CHECK(tier->redis_stats().refused == 100);
+  CHECK(tier->redis_stats().dropped_open == 100);
   CHECK(server.commands() == before);
 }
 
@@ -213,14 +213,14 @@ TEST_CASE("redis tier: after its time one probe goes out, and a good one closes 
   server.release();
   clock->advance(milliseconds(700));
   CHECK_FALSE(look_up(*tier, 1));
-  CHECK(tier->stats().breaker == RedisBreaker::open);
+  CHECK(tier->redis_stats().breaker == RedisBreaker::open);
   CHECK(server.seen("PING").empty());
   clock->advance(seconds(1));
   // The caller that starts the probe does not wait for it.
   Asking asking;
   asking.ask(*tier, 1);
   CHECK(asking.all_ended());
-  REQUIRE(eventually([&] { return tier->stats().breaker == RedisBreaker::closed; }));
+  REQUIRE(eventually([&] { return tier->redis_stats().breaker == RedisBreaker::closed; }));
   CHECK(server.seen("PING").size() == 1);
   REQUIRE(store_and_wait(*tier, redis_entry(1, 1)));
   CHECK(look_up(*tier, 1));
@@ -240,15 +240,15 @@ TEST_CASE("redis tier: a probe without answer opens the breaker for twice as lon
   dead = true;
   clock->advance(milliseconds(1300));
   CHECK_FALSE(look_up(*tier, 1));
-  REQUIRE(eventually([&] { return tier->stats().breaker == RedisBreaker::half_open; }));
+  REQUIRE(eventually([&] { return tier->redis_stats().breaker == RedisBreaker::half_open; }));
   REQUIRE(eventually([&] {
     clock->advance(milliseconds(50));
-    return tier->stats().breaker == RedisBreaker::open;
+    return tier->redis_stats().breaker == RedisBreaker::open;
   }));
-  CHECK(tier->stats().breaker_openings == 2);
+  CHECK(tier->redis_stats().breaker_openings == 2);
   clock->advance(milliseconds(1500));
   CHECK_FALSE(look_up(*tier, 1));
-  CHECK(tier->stats().breaker == RedisBreaker::open);
+  CHECK(tier->redis_stats().breaker == RedisBreaker::open);
 }
 
 TEST_CASE("redis tier: idle, it asks for no alarm and sends nothing, however long") {
@@ -284,10 +284,10 @@ TEST_CASE("redis tier: the generation is read again with the first look-up after
   // The reply of that very MGET is of the old generation, so it is not taken.
   CHECK_FALSE(look_up(*tier, 1));
   CHECK(server.seen("GET").size() == first + 1);
-  CHECK(tier->stats().invalidated == 1);
+  CHECK(tier->redis_stats().invalidated == 1);
   store(*tier, redis_entry(1, 1));
   store(*tier, redis_entry(2, 2));
-  REQUIRE(eventually([&] { return tier->stats().dropped_late == 2; }));
+  REQUIRE(eventually([&] { return tier->redis_stats().dropped_late == 2; }));
 }
 
 TEST_CASE("redis tier: what waits for a server is bounded, look-ups as well as writes") {
@@ -307,9 +307,9 @@ TEST_CASE("redis tier: what waits for a server is bounded, look-ups as well as w
     });
   }
   CHECK(ended == 2);
-  CHECK(tier->stats().overflowed == 2000);
+  CHECK(tier->redis_stats().overflowed == 2000);
   for (std::uint64_t i = 0; i < 1000; ++i) store(*tier, redis_entry(i, 1));
-  CHECK(tier->stats().dropped_full == 900);
+  CHECK(tier->redis_stats().dropped_full == 900);
   server.release();
   CHECK(eventually([&] { return ended == 10; }));
 }

@@ -39,9 +39,9 @@ class World {
   }
 
   void put(std::uint64_t number, float value, std::int64_t life_ms) {
-    const std::uint64_t before = tier_->stats().written + dropped(tier_->stats());
+    const std::uint64_t before = tier_->redis_stats().written + dropped(tier_->redis_stats());
     store(*tier_, entry_for(number, value, life_ms));
-    REQUIRE(eventually([&] { return tier_->stats().written + dropped(tier_->stats()) > before; }));
+    REQUIRE(eventually([&] { return tier_->redis_stats().written + dropped(tier_->redis_stats()) > before; }));
     model_[number] = {value, wall_ms + life_ms};
   }
   void erase(std::uint64_t number) {

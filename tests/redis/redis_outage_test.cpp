@@ -36,7 +36,7 @@ TEST_CASE("redis outage: a server that was never there costs misses, and is used
     CHECK_FALSE(look_up(*tier, 1));
     store(*tier, redis_entry(1, 1));
   }
-  CHECK(tier->stats().breaker_openings > 0);
+  CHECK(tier->redis_stats().breaker_openings > 0);
   server.start();
   CHECK(comes_back(*tier, 1));
 }
@@ -62,11 +62,11 @@ TEST_CASE("redis outage: a hung server costs five look-ups their budget, then no
   REQUIRE(comes_back(*tier, 1));
   server.hang();
   int waited = 0;
-  while (tier->stats().breaker == RedisBreaker::closed && waited < 100) {
+  while (tier->redis_stats().breaker == RedisBreaker::closed && waited < 100) {
     CHECK_FALSE(look_up(*tier, 1));
     ++waited;
   }
-  const RedisCacheStats stats = tier->stats();
+  const RedisCacheStats stats = tier->redis_stats();
   CHECK(stats.timeouts + stats.lost <= 5);
   CHECK(stats.breaker == RedisBreaker::open);
   for (int i = 0; i < 1000; ++i) {
@@ -86,7 +86,7 @@ TEST_CASE("redis outage: a server that hung and goes on is used again") {
   server.hang();
   REQUIRE(eventually([&] {
     look_up(*tier, 1);
-    return tier->stats().breaker != RedisBreaker::closed;
+    return tier->redis_stats().breaker != RedisBreaker::closed;
   }));
   server.go_on();
   CHECK(comes_back(*tier, 1));
@@ -99,7 +99,7 @@ TEST_CASE("redis outage: paused clients are a timeout, and late replies answer n
   REQUIRE(comes_back(*tier, 1));
   server.run({"CLIENT", "PAUSE", "300", "ALL"});
   CHECK_FALSE(look_up(*tier, 1));
-  CHECK(tier->stats().timeouts > 0);
+  CHECK(tier->redis_stats().timeouts > 0);
   REQUIRE(comes_back(*tier, 7));
   REQUIRE(look_up(*tier, 7));
   CHECK(look_up(*tier, 7)->key == redis_key(7));
@@ -113,10 +113,10 @@ TEST_CASE("redis outage: a full server takes no writes and still answers") {
   server.run({"CONFIG", "SET", "maxmemory-policy", "noeviction"});
   server.run({"CONFIG", "SET", "maxmemory", "1"});
   store(*tier, redis_entry(2, 2));
-  REQUIRE(eventually([&] { return tier->stats().out_of_memory > 0; }));
-  CHECK(tier->stats().dropped_refused == 1);
+  REQUIRE(eventually([&] { return tier->redis_stats().out_of_memory > 0; }));
+  CHECK(tier->redis_stats().dropped_refused == 1);
   CHECK(look_up(*tier, 1));
-  CHECK(tier->stats().breaker == RedisBreaker::closed);
+  CHECK(tier->redis_stats().breaker == RedisBreaker::closed);
 }
 
 TEST_CASE("redis outage: a read-only replica answers and takes no writes") {
@@ -131,7 +131,7 @@ TEST_CASE("redis outage: a read-only replica answers and takes no writes") {
   REQUIRE(found);
   CHECK(float_of(*found) == 5);
   store(*reader, redis_entry(2, 1));
-  REQUIRE(eventually([&] { return reader->stats().dropped_refused == 1; }));
-  CHECK(reader->stats().read_only > 0);
+  REQUIRE(eventually([&] { return reader->redis_stats().dropped_refused == 1; }));
+  CHECK(reader->redis_stats().read_only > 0);
   CHECK(look_up(*reader, 1));
 }

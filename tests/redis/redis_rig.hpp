@@ -79,9 +79,9 @@ inline std::uint64_t misses(const RedisCacheStats& s) {
 
 /// Stores and waits until the server has it.
 inline bool store_and_wait(RedisCache& tier, const CacheEntry& entry) {
-  const std::uint64_t before = tier.stats().written;
+  const std::uint64_t before = tier.redis_stats().written;
   store(tier, entry);
-  return eventually([&] { return tier.stats().written > before; });
+  return eventually([&] { return tier.redis_stats().written > before; });
 }
 
 inline bool invalidate_and_wait(RedisCache& tier) {

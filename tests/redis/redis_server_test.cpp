@@ -24,7 +24,7 @@ TEST_CASE("redis server: an answer comes back whole, with the life it has left")
   const RedisReply left = server.run({"PTTL", std::string(keys.elements[0].as_text())});
   CHECK(left.integer <= 600'000);
   CHECK(left.integer > 540'000);
-  const RedisCacheStats stats = tier->stats();
+  const RedisCacheStats stats = tier->redis_stats();
   CHECK(stats.hits == 1);
   CHECK(stats.absent == 1);
   CHECK(misses(stats) == 1);
@@ -41,7 +41,7 @@ TEST_CASE("redis server: one look-up of many keys answers each in its place, dup
     keys.push_back(redis_key(i));
   }
   keys.push_back(redis_key(3));
-  REQUIRE(eventually([&] { return tier->stats().written == 167; }));
+  REQUIRE(eventually([&] { return tier->redis_stats().written == 167; }));
   const Slots slots = look_up(*tier, keys);
   REQUIRE(slots.size() == 501);
   for (std::uint64_t i = 0; i < 500; ++i) {
@@ -60,7 +60,7 @@ TEST_CASE("redis server: erased and too large answers are not there") {
   REQUIRE(store_and_wait(*tier, redis_entry(1, 1)));
   store(*tier, redis_entry(2, 1, std::chrono::hours(1), 1000));
   store(*tier, redis_entry(3, 1, Duration(0)));
-  CHECK(tier->stats().dropped_unfit == 2);
+  CHECK(tier->redis_stats().dropped_unfit == 2);
   tier->erase_many(std::vector{redis_key(1)});
   CHECK(eventually([&] { return !look_up(*tier, 1); }));
   CHECK_FALSE(look_up(*tier, 2));
@@ -92,7 +92,7 @@ TEST_CASE("redis server: an answer looked up before the namespace was emptied is
   CHECK_FALSE(look_up(*tier, 1));
   REQUIRE(invalidate_and_wait(*tier));
   store(*tier, redis_entry(1, 1));
-  REQUIRE(eventually([&] { return tier->stats().dropped_late == 1; }));
+  REQUIRE(eventually([&] { return tier->redis_stats().dropped_late == 1; }));
   CHECK_FALSE(look_up(*tier, 1));
   REQUIRE(store_and_wait(*tier, redis_entry(1, 2)));
   CHECK(float_of(*look_up(*tier, 1)) == 2);
@@ -122,7 +122,7 @@ TEST_CASE("redis server: two processes share answers") {
     {
       const auto tier = make_tier(patient(server.port()));
       store(*tier, redis_entry(1, 4));
-      good = eventually([&] { return tier->stats().written == 1; });
+      good = eventually([&] { return tier->redis_stats().written == 1; });
     }
     ::_exit(good ? 0 : 1);
   }
@@ -155,14 +155,14 @@ TEST_CASE("redis server: signing in needs the right user and password") {
   {
     const auto stranger = make_tier(options);
     CHECK_FALSE(look_up(*stranger, 1));
-    CHECK(stranger->stats().no_auth > 0);
+    CHECK(stranger->redis_stats().no_auth > 0);
   }
   options.password = "wrong";
   {
     const auto mistaken = make_tier(options);
     CHECK_FALSE(look_up(*mistaken, 1));
-    CHECK(mistaken->stats().no_auth > 0);
-    CHECK(mistaken->stats().lost == 1);
+    CHECK(mistaken->redis_stats().no_auth > 0);
+    CHECK(mistaken->redis_stats().lost == 1);
   }
   options.password = "open";
   options.database = 3;
@@ -188,7 +188,7 @@ TEST_CASE("redis server: whoever has no secret can neither plant nor alter an an
   REQUIRE(store_and_wait(*open, redis_entry(1, 1)));
   REQUIRE(look_up(*open, 1));
   CHECK_FALSE(look_up(*sealed, 1));
-  CHECK(sealed->stats().forged == 1);
+  CHECK(sealed->redis_stats().forged == 1);
 
   REQUIRE(store_and_wait(*sealed, redis_entry(2, 2)));
   REQUIRE(look_up(*sealed, 2));
@@ -200,7 +200,7 @@ TEST_CASE("redis server: whoever has no secret can neither plant nor alter an an
     server.run({"SET", name, value});
   }
   CHECK_FALSE(look_up(*sealed, 2));
-  CHECK(sealed->stats().forged == 2);
+  CHECK(sealed->redis_stats().forged == 2);
 }
 
 TEST_CASE("redis server: a value under another key, or cut, or of another version, answers nothing") {
@@ -215,7 +215,7 @@ TEST_CASE("redis server: a value under another key, or cut, or of another versio
   of_two.replace(name.size() - two.size(), two.size(), reinterpret_cast<const char*>(two.data()), two.size());
   server.run({"SET", of_two, value});
   CHECK_FALSE(look_up(*tier, 2));
-  CHECK(tier->stats().corrupt == 1);
+  CHECK(tier->redis_stats().corrupt == 1);
   for (const std::size_t cut : {std::size_t{0}, std::size_t{10}, value.size() - 1}) {
     server.run({"SET", name, value.substr(0, cut)});
     CHECK_FALSE(look_up(*tier, 1));
@@ -227,7 +227,7 @@ TEST_CASE("redis server: a value under another key, or cut, or of another versio
   server.run({"DEL", name});
   server.run({"LPUSH", name, "not a string"});
   CHECK_FALSE(look_up(*tier, 1));
-  CHECK(tier->stats().corrupt == 5);
+  CHECK(tier->redis_stats().corrupt == 5);
   server.run({"SET", name, value});
   CHECK(look_up(*tier, 1));
 }

@@ -120,5 +120,5 @@ TEST_CASE("resp: a command is written with the length of each argument") {
   std::string text = "before";
   const std::string_view arguments[] = {"SET", std::string_view("a\0b", 3), ""};
   append_command(text, arguments);
-  CHECK(text == std::string("before*3\r\n$3\r\nSET\r\n$3\r\na\0b\r\n$0\r\n\r\n", 38));
+  CHECK(text == std::string("before*3\r\n$3\r\nSET\r\n$3\r\na\0b\r\n$0\r\n\r\n", 34));
 }

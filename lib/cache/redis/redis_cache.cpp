@@ -144,7 +144,7 @@ void RedisTier::erase_many(std::span<const CacheKey> keys) {
 
 void RedisTier::collect(std::vector<MetricSample>& samples) const { state_->counters.collect(samples); }
 
-RedisCacheStats RedisTier::stats() const { return state_->counters.stats(); }
+RedisCacheStats RedisTier::redis_stats() const { return state_->counters.stats(); }
 
 void RedisTier::invalidate(UniqueFunction<void(Result<void>)> done) {
   State* const state = state_.get();

@@ -25,7 +25,7 @@ class RedisTier final : public RedisCache {
   void collect(std::vector<MetricSample>& samples) const override;
 
   void invalidate(UniqueFunction<void(Result<void>)> done) override;
-  [[nodiscard]] RedisCacheStats stats() const override;
+  [[nodiscard]] RedisCacheStats redis_stats() const override;
 
  private:
   struct State;

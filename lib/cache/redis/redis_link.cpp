@@ -27,7 +27,7 @@ void RedisLink::open() {
   connection_ = RedisConnection::open(loop_, endpoint_, limits_,
                                       {.up = [this] { sign_in(); },
                                        .reply = [this](RedisReply reply) { take(std::move(reply)); },
-                                       .down = [this](const std::string&) { fail(); }});
+                                       .down = [this](const Error& why) { fail(why.code()); }});
 }
 
 void RedisLink::sign_in() {
@@ -85,10 +85,11 @@ void RedisLink::drop() {
 
 void RedisLink::close() { drop(); }
 
-void RedisLink::fail() {
+void RedisLink::fail(ErrorCode why) {
   if (state_ == State::down) return;
+  const Ending ending{why, state_ == State::opening ? 1 : pending_.size()};
   drop();
-  events_.down();
+  events_.down(ending);
 }
 
 TimePoint RedisLink::waiting_since() const noexcept {

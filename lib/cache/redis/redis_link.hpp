@@ -27,10 +27,15 @@ class RedisLink {
   /// The reply; null = the connection ended first.
   using OnReply = UniqueFunction<void(RedisReply*)>;
 
+  struct Ending {
+    ErrorCode why;
+    std::size_t owed;  ///< commands without a reply; an attempt to connect counts as one
+  };
+
   /// Both are called outside of any handler of a command.
   struct Events {
-    UniqueFunction<void()> up;    ///< connected and signed in
-    UniqueFunction<void()> down;  ///< not after `close`
+    UniqueFunction<void()> up;          ///< connected and signed in
+    UniqueFunction<void(Ending)> down;  ///< not after `close`
   };
 
   RedisLink(RedisLoop& loop, std::shared_ptr<const RedisEndpoint> endpoint, RedisLogin login, ReplyLimits limits,
@@ -41,7 +46,7 @@ class RedisLink {
   /// Ends what is pending, without `down`.
   void close();
   /// As if the server had hung up.
-  void fail();
+  void fail(ErrorCode why = ErrorCode::unavailable);
 
   /// While it is not down. Sent by `flush`.
   void send(std::span<const std::string_view> arguments, OnReply on_reply);

@@ -220,7 +220,9 @@ class AsioConnection final : public RedisConnection {
     });
   }
 
-  void fail(const std::string& why) {
+  void fail(std::string why) { fail(Error(ErrorCode::unavailable, std::move(why))); }
+
+  void fail(const Error& why) {
     if (closed_) return;
     const auto keep = self();
     close();
@@ -278,7 +280,7 @@ class AsioConnection final : public RedisConnection {
     reader_.feed(bytes);
     while (!closed_) {
       auto reply = reader_.next();
-      if (!reply) return fail(std::string(reply.error().message()));
+      if (!reply) return fail(reply.error());
       if (!*reply) return read();
       handlers_.reply(*std::move(*reply));
     }

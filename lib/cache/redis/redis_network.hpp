@@ -61,7 +61,7 @@ class RedisConnection : public std::enable_shared_from_this<RedisConnection> {
   struct Handlers {
     UniqueFunction<void()> up;
     UniqueFunction<void(RedisReply)> reply;
-    UniqueFunction<void(const std::string& why)> down;
+    UniqueFunction<void(const Error& why)> down;
   };
 
   /// Begins to connect; sooner or later `up` or `down` is called, unless it is closed.

@@ -43,15 +43,9 @@ RedisSession::RedisSession(RedisLoop& loop, RedisDoor& door, RedisCounters& coun
       codec_(options),
       breaker_(breaker_options(options), seed),
       reads_(loop, endpoint, login_of(options), reply_limits(options), counters,
-             {.up = [this] { reads_up(); }, .down = [this] { reads_down(); }}),
+             {.up = [this] { reads_up(); }, .down = [this](RedisLink::Ending ending) { reads_down(ending); }}),
       writes_(loop, endpoint, login_of(options), reply_limits(options), counters,
-              {.up = [this] { advance(); },
-               .down =
-                   [this] {
-                     writes_retry_at_ = loop_.now() + options_.breaker_first_open;
-                     note_failure(CircuitBreaker::Failure::silence);
-                     advance();
-                   }}),
+              {.up = [this] { advance(); }, .down = [this](RedisLink::Ending ending) { writes_down(ending); }}),
       random_(seed),
       usual_bytes_(kFirstGuessBytes) {}
 
@@ -175,6 +169,7 @@ void RedisSession::note_failure(CircuitBreaker::Failure failure) {
     writes_.close();
     ready_ = false;
     gets_out_ = 0;
+    fail_invalidations("redis: the circuit breaker has opened");
     advance();
   });
 }
@@ -201,6 +196,7 @@ void RedisSession::probe() {
   // generation and, once ready, pings.
   reads_.close();
   ready_ = false;
+  gets_out_ = 0;
   reads_opened_ = loop_.now();
   reads_.open();
   advance();
@@ -235,8 +231,7 @@ void RedisSession::end() {
   drop_writes(&RedisCacheStats::dropped_lost);
   reads_.close();
   writes_.close();
-  auto left = std::exchange(invalidations_, {});
-  for (auto& done : left) done(Error(ErrorCode::unavailable, "redis: the cache is going away"));
+  fail_invalidations("redis: the cache is going away");
 }
 
 }  // namespace tidegate

@@ -63,13 +63,14 @@ class RedisSession {
   [[nodiscard]] std::size_t keys_per_get() const;
 
   void reads_up();
-  void reads_down();
+  void reads_down(RedisLink::Ending ending);
   void ready();
   void ask_generation();
   void take_generation(RedisReply* reply);
   void learn_generation(std::uint64_t generation);
   [[nodiscard]] std::uint64_t fresh_generation();
   void send_invalidations();
+  void fail_invalidations(const char* why);
 
   void send_writes(TimePoint now);
   /// False: it was dropped, and counted.
@@ -81,6 +82,7 @@ class RedisSession {
   [[nodiscard]] bool is_late(const WriteQueue::Item& item, TimePoint now) const;
 
   void note_failure(CircuitBreaker::Failure failure);
+  void writes_down(RedisLink::Ending ending);
   void show_breaker();
   void end_probe(RedisReply* pong);
 

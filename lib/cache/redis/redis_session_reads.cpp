@@ -75,9 +75,10 @@ void RedisSession::take_values(std::vector<Wanted>& wanted, std::uint64_t genera
     for (std::size_t i = 0; i < wanted.size(); ++i) judge(wanted[i], generation, reply->elements[i], unix_ms);
     return advance();
   }
+  const bool is_error = reply->kind == RedisReply::Kind::error;
+  if (is_error) count_error(counters_, reply->text);
   for (const Wanted& one : wanted) settle(one, &RedisCacheStats::failed);
-  if (reply->kind == RedisReply::Kind::error) {
-    count_error(counters_, reply->text);
+  if (is_error) {
     note_failure(CircuitBreaker::Failure::refusal);
     return advance();
   }
@@ -114,20 +115,19 @@ void RedisSession::reads_up() {
   ask_generation();
 }
 
-void RedisSession::reads_down() {
+void RedisSession::reads_down(RedisLink::Ending ending) {
   ready_ = false;
   gets_out_ = 0;
   generation_asked_ = false;
-  // Perhaps the values were too large for one reply; smaller MGETs until that is known.
-  usual_bytes_ = options_.max_value_bytes;
+  // One key at a time then, until it is known again how large values are.
+  if (ending.why == ErrorCode::too_large) usual_bytes_ = options_.max_value_bytes;
   miss_all(&RedisCacheStats::lost);
   if (breaker_.state() == CircuitBreaker::State::half_open) {
     end_probe(nullptr);
-  } else {
+  } else if (ending.owed > 0) {  // a server may hang up on an idle connection
     note_failure(CircuitBreaker::Failure::silence);
   }
-  auto left = std::exchange(invalidations_, {});
-  for (auto& done : left) done(Error(ErrorCode::unavailable, "redis: the server cannot be reached"));
+  fail_invalidations("redis: the server cannot be reached");
   advance();
 }
 
@@ -212,6 +212,11 @@ void RedisSession::invalidate(Invalidation done) {
     reads_.open();
   }
   advance();
+}
+
+void RedisSession::fail_invalidations(const char* why) {
+  auto left = std::exchange(invalidations_, {});
+  for (auto& done : left) done(Error(ErrorCode::unavailable, std::string(why)));
 }
 
 void RedisSession::send_invalidations() {

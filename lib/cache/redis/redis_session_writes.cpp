@@ -15,6 +15,14 @@ constexpr Duration kRefusalPause = std::chrono::seconds(1);
 
 }  // namespace
 
+void RedisSession::writes_down(RedisLink::Ending ending) {
+  if (ending.owed > 0) {
+    writes_retry_at_ = loop_.now() + options_.breaker_first_open;
+    note_failure(CircuitBreaker::Failure::silence);
+  }
+  advance();
+}
+
 std::size_t RedisSession::queued_writes() {
   const MutexLock lock(door_.mutex);
   return door_.writes.size();

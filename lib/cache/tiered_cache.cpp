@@ -14,6 +14,9 @@
 namespace tidegate {
 namespace {
 
+/// A look-up may take this part of what is left of the deadline: the rest is for computing.
+constexpr int kDeadlineShare = 5;
+
 TimePoint later(TimePoint now, Duration span) { return span > TimePoint::max() - now ? TimePoint::max() : now + span; }
 
 /// `life`, shortened by a part of `percent` that the key decides.
@@ -240,7 +243,9 @@ bool TieredCache::has_further_tiers() const noexcept { return !state_->options.t
 
 void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done) {
   const TimePoint now = state_->clock->now();
-  const Deadline limit = std::min(deadline, later(now, state_->options.lookup_budget));
+  const Duration left = deadline > now ? deadline - now : Duration::zero();
+  const Duration share = deadline == kNoDeadline ? Duration::max() : left / kDeadlineShare;
+  const Deadline limit = later(now, std::min(share, state_->options.lookup_budget));
   if (!has_further_tiers() || limit <= now) {
     done(std::nullopt);
     return;

@@ -39,7 +39,7 @@ class TieredCache {
   [[nodiscard]] bool has_further_tiers() const noexcept;
 
   /// Asks the further tiers. `done` runs exactly once, possibly before this
-  /// returns, at the latest at min(deadline, now + lookup_budget), on the thread of
+  /// returns, at the latest after lookup_budget or a fifth of the time to the deadline, on the thread of
   /// a tier or of the clock. Late answers still fill the memory tier.
   void get_further(const CacheKey& key, Deadline deadline, UniqueFunction<void(std::optional<CacheHit>)> done);
 

@@ -3,6 +3,8 @@
 
 #include <sys/wait.h>
 
+#include <cstdlib>
+
 using namespace tidegate;
 using namespace tidegate::test;
 using std::chrono::milliseconds;
@@ -252,4 +254,41 @@ TEST_CASE("redis server: a host name is looked up") {
   const auto tier = make_tier(options);
   CHECK(store_and_wait(*tier, redis_entry(1, 3)));
   CHECK(look_up(*tier, 1));
+}
+
+TEST_CASE("redis server: over TLS only a server with the right name and authority is spoken to") {
+  if (!has_redis_server()) return;
+  const TemporaryFolder folder;
+  const std::string key = folder.file("key.pem");
+  const std::string certificate = folder.file("cert.pem");
+  const std::string make =
+      "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=cache.test -addext "
+      "subjectAltName=DNS:cache.test -keyout " +
+      key + " -out " + certificate + " 2>/dev/null";
+  if (std::system(make.c_str()) != 0) {
+    MESSAGE("skipped: the openssl program cannot make a certificate");
+    return;
+  }
+  const std::uint16_t tls_port = free_port();
+  RedisServer server({"--tls-port", std::to_string(tls_port), "--tls-cert-file", certificate, "--tls-key-file", key,
+                      "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no"});
+  auto options = patient(tls_port);
+  options.tls = RedisTls::on;
+  options.tls_ca_file = certificate;
+  options.tls_server_name = "cache.test";
+  const auto tier = make_tier(options);
+  CHECK(store_and_wait(*tier, redis_entry(1, 3, std::chrono::hours(1), 100'000)));
+  const auto found = look_up(*tier, 1);
+  REQUIRE(found);
+  CHECK(float_of(*found) == 3);
+
+  options.tls_server_name = "other.test";
+  const auto wrong_name = make_tier(options);
+  CHECK_FALSE(look_up(*wrong_name, 1));
+  CHECK(wrong_name->redis_stats().lost == 1);
+  options.tls_server_name = "cache.test";
+  options.tls_ca_file = "";
+  const auto unknown_authority = make_tier(options);
+  CHECK_FALSE(look_up(*unknown_authority, 1));
+  CHECK(unknown_authority->redis_stats().lost == 1);
 }

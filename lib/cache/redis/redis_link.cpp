@@ -1,5 +1,6 @@
 #include "cache/redis/redis_link.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
@@ -70,6 +71,7 @@ void RedisLink::take(RedisReply reply) {
     fail();  // nobody asked: what follows would answer the wrong question
     return;
   }
+  last_reply_ = loop_.now();
   OnReply on_reply = std::move(pending_.front().on_reply);
   pending_.pop_front();
   on_reply(&reply);
@@ -94,7 +96,7 @@ void RedisLink::fail(ErrorCode why) {
 
 TimePoint RedisLink::waiting_since() const noexcept {
   if (state_ == State::opening) return opened_;
-  return pending_.empty() ? TimePoint::max() : pending_.front().sent;
+  return pending_.empty() ? TimePoint::max() : std::max(pending_.front().sent, last_reply_);
 }
 
 RedisCount count_error(RedisCounters& counters, std::string_view text) {

@@ -54,7 +54,8 @@ class RedisLink {
 
   [[nodiscard]] State state() const noexcept { return state_; }
   [[nodiscard]] std::size_t pending() const noexcept { return pending_.size(); }
-  /// When what waits longest was sent, or the connection was begun; max = nothing waits.
+  /// Since when a reply is awaited: the last one came, what waits longest was sent, or
+  /// the connection was begun; max = nothing waits.
   [[nodiscard]] TimePoint waiting_since() const noexcept;
 
  private:
@@ -78,6 +79,7 @@ class RedisLink {
   std::deque<Pending> pending_;
   State state_ = State::down;
   TimePoint opened_{};
+  TimePoint last_reply_{};
 };
 
 /// Counts an error reply by what it says, and answers by which count.

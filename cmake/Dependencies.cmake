@@ -7,6 +7,16 @@ find_package(nlohmann_json REQUIRED)
 
 set(TIDEGATE_VENV ${CMAKE_SOURCE_DIR}/.venv CACHE PATH "Virtual environment that holds the Python packages")
 
+if(TIDEGATE_WITH_REDIS)
+  find_package(PkgConfig REQUIRED)
+  find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto SSL)
+  pkg_check_modules(hiredis IMPORTED_TARGET GLOBAL hiredis>=0.14)
+  if(NOT hiredis_FOUND)
+    message(FATAL_ERROR "hiredis was not found: run scripts/install_deps.sh, install libhiredis-dev, "
+                        "or configure with -DTIDEGATE_WITH_REDIS=OFF")
+  endif()
+endif()
+
 if(TIDEGATE_WITH_ENCODER)
   # No upper bound by name: 3.x keeps its API; Debian 12's own package is 2.6.
   find_package(dnnl 3.0 CONFIG HINTS ${TIDEGATE_VENV}/lib/cmake/dnnl)

@@ -4,6 +4,7 @@ option(TIDEGATE_BUILD_BENCHMARKS "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(TIDEGATE_BUILD_EXAMPLES "Build the examples and the tidegate program" ${PROJECT_IS_TOP_LEVEL})
 option(TIDEGATE_WITH_ENCODER "Build the native text encoder module (needs oneDNN 3.x)" ON)
 option(TIDEGATE_WITH_TORCH "Build the TorchScript module (needs libtorch)" ON)
+option(TIDEGATE_WITH_REDIS "Build the Redis cache tier (needs hiredis)" ON)
 set(TIDEGATE_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, address (with undefined) or thread")
 set_property(CACHE TIDEGATE_SANITIZE PROPERTY STRINGS "" address thread)
 

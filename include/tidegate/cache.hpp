@@ -113,7 +113,7 @@ struct CacheOptions {
   /// Further tiers, nearest first; asked one after the other on a memory miss.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
   /// Longest a request waits for all further tiers together before it is computed;
-  /// a minute at most.
+  /// a minute at most. A request with a deadline waits for a fifth of what is left of it.
   Duration lookup_budget = std::chrono::milliseconds(5);
 };
 

@@ -7,6 +7,7 @@
 
 #include "tidegate/engine.hpp"
 #include "tidegate/modules.hpp"
+#include "tidegate/redis_cache.hpp"
 
 namespace tidegate {
 
@@ -36,6 +37,8 @@ struct ModelConfig {
 
 struct EngineConfig {
   EngineOptions engine{};
+  /// Shared cache behind the memory tier; an empty address = none.
+  RedisCacheOptions redis{};
   std::vector<ModelConfig> models{};
 };
 
@@ -72,7 +75,7 @@ struct EngineConfig {
 [[nodiscard]] Result<std::vector<Replica>> load_replicas(const ModelConfig& config);
 
 /// Creates an engine and loads every model of the description.
-/// Errors: as Engine::create, load_replicas and Engine::add_model.
+/// Errors: as make_redis_cache, Engine::create, load_replicas and Engine::add_model.
 [[nodiscard]] Result<Engine> create_engine(const EngineConfig& config);
 
 }  // namespace tidegate

@@ -9,9 +9,13 @@
 #include "cache/memory_cache.hpp"
 #include "cache/negative_cache.hpp"
 #include "request/record_codec.hpp"
+#include "tidegate/redis_cache.hpp"
 
 namespace tidegate {
 namespace {
+
+/// A look-up may take this part of what is left of the deadline: the rest is for computing.
+constexpr int kDeadlineShare = 5;
 
 TimePoint later(TimePoint now, Duration span) { return span > TimePoint::max() - now ? TimePoint::max() : now + span; }
 
@@ -239,7 +243,9 @@ bool TieredCache::has_further_tiers() const noexcept { return !state_->options.t
 
 void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done) {
   const TimePoint now = state_->clock->now();
-  const Deadline limit = std::min(deadline, later(now, state_->options.lookup_budget));
+  const Duration left = deadline > now ? deadline - now : Duration::zero();
+  const Duration share = deadline == kNoDeadline ? Duration::max() : left / kDeadlineShare;
+  const Deadline limit = later(now, std::min(share, state_->options.lookup_budget));
   if (!has_further_tiers() || limit <= now) {
     done(std::nullopt);
     return;
@@ -277,6 +283,12 @@ std::vector<std::string_view> TieredCache::tier_names() const {
   std::vector<std::string_view> names{state_->memory.name()};
   for (const auto& tier : state_->options.tiers) names.push_back(tier->name());
   return names;
+}
+
+void TieredCache::collect(std::vector<MetricSample>& samples) const {
+  for (const auto& tier : state_->options.tiers) {
+    if (const auto* const redis = dynamic_cast<const RedisCache*>(tier.get())) redis->collect(samples);
+  }
 }
 
 }  // namespace tidegate

@@ -38,7 +38,12 @@ Result<std::vector<Replica>> load_replicas(const ModelConfig& config) {
 }
 
 Result<Engine> create_engine(const EngineConfig& config) {
-  TIDEGATE_TRY(Engine engine, Engine::create(config.engine));
+  EngineOptions options = config.engine;
+  if (!config.redis.address.empty()) {
+    TIDEGATE_TRY(auto redis, make_redis_cache(config.redis, options.clock));
+    options.cache.tiers.push_back(std::move(redis));
+  }
+  TIDEGATE_TRY(Engine engine, Engine::create(std::move(options)));
   for (const ModelConfig& model : config.models) {
     TIDEGATE_TRY(std::vector<Replica> replicas, load_replicas(model));
     TIDEGATE_CHECK(engine.add_model(model.name, std::move(replicas), model.options));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "cache/redis/redis_limits.hpp"
 #include "engine/option_limits.hpp"
 
 namespace tidegate::config {
@@ -85,6 +86,20 @@ constexpr auto text(const Row& row, Range length, std::string_view values = {}) 
       [](Target& target, const Value& value) { at<Path...>(target) = *std::get_if<std::string>(&value); });
 }
 
+/// As text, but never told: what is dumped may end in a log.
+template <auto... Path>
+constexpr auto secret(const Row& row) {
+  auto made = text<Path...>(row, {0, kMaxText});
+  made.get = [](const typename Start<Path...>::Target&) -> Value { return std::string(); };
+  return made;
+}
+
+constexpr Range range_of(redis_limits::Numbers numbers) { return {numbers.minimum, numbers.maximum}; }
+template <class Ticks>
+constexpr limits::TimeRange<Ticks> range_of(redis_limits::Times times) {
+  return {std::chrono::duration_cast<Ticks>(times.minimum), std::chrono::duration_cast<Ticks>(times.maximum)};
+}
+
 constexpr std::array<std::string_view, 4> kKindNames{"encoder", "torchscript", "synthetic", "host"};
 
 Value get_kind(const ModelConfig& model) { return std::string(to_string(model.kind)); }
@@ -149,6 +164,9 @@ constexpr std::array<std::string_view, 2> kNamesOf<CacheCurve>{"off", "on"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<CacheBypass>{"automatic", "never"};
 
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<RedisTls>{"off", "on"};
+
 template <auto... Path>
 constexpr auto choice(const Row& row, std::string_view values) {
   using Target = typename Start<Path...>::Target;
@@ -174,10 +192,12 @@ constexpr std::string_view kInstructionSets = "|plain|avx2|avx512|avx512_vnni|av
 constexpr Range kAnyText{0, kMaxText};
 constexpr Range kSomeText{1, kMaxText};
 constexpr Range kWord{0, 16};
+constexpr Range kPartOfKey{1, redis_limits::kNameBytes};
 
 constexpr auto kCache = &EngineOptions::cache;
 constexpr auto kMemory = &CacheOptions::memory;
 constexpr auto kEngine = &EngineConfig::engine;
+constexpr auto kRedis = &EngineConfig::redis;
 constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
@@ -217,6 +237,56 @@ constexpr std::array kEngineFields{
     duration<kEngine, &EngineOptions::drain_timeout>(
         {"drain_timeout_ms", "", "how long a runtime that is dropped lets accepted requests finish"},
         limits::kDrainTimeout),
+    text<kRedis, &RedisCacheOptions::address>(
+        {"cache.redis.address", "", "Redis server shared as a cache: host:port or unix:/path; empty = none"}, kAnyText),
+    integer<kRedis, &RedisCacheOptions::database>({"cache.redis.database", "", "number of its database"},
+                                                  range_of(redis_limits::kDatabase)),
+    text<kRedis, &RedisCacheOptions::username>({"cache.redis.username", "", "empty = the server's default user"},
+                                               kAnyText),
+    secret<kRedis, &RedisCacheOptions::password>({"cache.redis.password", "", "never dumped; rather use a file"}),
+    text<kRedis, &RedisCacheOptions::password_file>(
+        {"cache.redis.password_file", "", "file whose first line is the password"}, kAnyText),
+    choice<kRedis, &RedisCacheOptions::tls>({"cache.redis.tls", "", "whether the connection is encrypted"}, "off|on"),
+    text<kRedis, &RedisCacheOptions::tls_ca_file>(
+        {"cache.redis.tls_ca_file", "", "authorities in PEM form; empty = the system's"}, kAnyText),
+    text<kRedis, &RedisCacheOptions::tls_cert_file>({"cache.redis.tls_cert_file", "", "own certificate in PEM form"},
+                                                    kAnyText),
+    text<kRedis, &RedisCacheOptions::tls_key_file>({"cache.redis.tls_key_file", "", "its private key in PEM form"},
+                                                   kAnyText),
+    text<kRedis, &RedisCacheOptions::tls_server_name>(
+        {"cache.redis.tls_server_name", "", "name in the server's certificate; empty = the host"}, kAnyText),
+    text<kRedis, &RedisCacheOptions::key_prefix>({"cache.redis.key_prefix", "", "what every key begins with"},
+                                                 kPartOfKey),
+    text<kRedis, &RedisCacheOptions::name_space>(
+        {"cache.redis.namespace", "", "part of every key; answers are shared and dropped within one"}, kPartOfKey),
+    secret<kRedis, &RedisCacheOptions::hmac_key>(
+        {"cache.redis.hmac_key", "", "secret that values are signed with; never dumped"}),
+    text<kRedis, &RedisCacheOptions::hmac_key_file>(
+        {"cache.redis.hmac_key_file", "", "file whose first line is that secret"}, kAnyText),
+    duration<kRedis, &RedisCacheOptions::connect_budget>(
+        {"cache.redis.connect_budget_ms", "", "longest time to connect and sign in"},
+        range_of<limits::Milli>(redis_limits::kConnectBudget)),
+    duration<kRedis, &RedisCacheOptions::get_budget>({"cache.redis.get_budget_us", "", "longest time of a look-up"},
+                                                     range_of<limits::Micro>(redis_limits::kGetBudget)),
+    duration<kRedis, &RedisCacheOptions::coalesce_window>(
+        {"cache.redis.coalesce_window_us", "", "how long look-ups wait for company while one is with the server"},
+        range_of<limits::Micro>(redis_limits::kCoalesceWindow)),
+    integer<kRedis, &RedisCacheOptions::max_keys_per_get>({"cache.redis.max_keys_per_get", "", "most keys of one MGET"},
+                                                          range_of(redis_limits::kKeysPerGet)),
+    integer<kRedis, &RedisCacheOptions::max_value_bytes>(
+        {"cache.redis.max_value_bytes", "bytes", "larger answers are not written"},
+        range_of(redis_limits::kValueBytes)),
+    integer<kRedis, &RedisCacheOptions::write_queue_items>(
+        {"cache.redis.write_queue_items", "", "most answers that wait to be written; the oldest go first"},
+        range_of(redis_limits::kQueueItems)),
+    integer<kRedis, &RedisCacheOptions::write_queue_bytes>(
+        {"cache.redis.write_queue_bytes", "bytes", "most bytes of them"}, range_of(redis_limits::kQueueBytes)),
+    duration<kRedis, &RedisCacheOptions::breaker_first_open>(
+        {"cache.redis.breaker_first_open_ms", "", "how long a server that fails is left alone; doubled each time"},
+        range_of<limits::Milli>(redis_limits::kBreakerOpen)),
+    duration<kRedis, &RedisCacheOptions::breaker_longest_open>(
+        {"cache.redis.breaker_longest_open_ms", "", "the longest such time"},
+        range_of<limits::Milli>(redis_limits::kBreakerOpen)),
 };
 
 constexpr std::array kModelFields{

@@ -77,6 +77,7 @@ Engine::Impl::Impl(EngineOptions engine_options)
       add("tidegate_cache_entries", "Answers held", MetricKind::gauge, stats[i].entries);
       add("tidegate_cache_bytes", "Memory held", MetricKind::gauge, stats[i].bytes);
     }
+    tiers->collect(samples);
   });
 }
 

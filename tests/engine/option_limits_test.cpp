@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "cache/redis/redis_address.hpp"
 #include "engine/config_schema.hpp"
 #include "engine/options_check.hpp"
 
@@ -14,7 +15,12 @@ using config::ValueType;
 namespace {
 
 /// What the engine checks again when it is given the options, whoever made them.
-Result<void> check(const EngineConfig& config) { return check_options(config.engine); }
+Result<void> check(const EngineConfig& config) {
+  RedisCacheOptions redis = config.redis;
+  redis.address = "localhost";
+  if (auto checked = check_options(redis); !checked) return checked;
+  return check_options(config.engine);
+}
 Result<void> check(const ModelConfig& config) {
   if (auto replica = check_options(config.replica); !replica) return replica;
   if (auto synthetic = make_synthetic_runner(config.synthetic); !synthetic) return synthetic.error();
@@ -77,7 +83,7 @@ int check_bounds(std::span<const Field<Target>> fields) {
 }  // namespace
 
 TEST_CASE("options: the published bounds of every integer key are accepted and one beyond is refused") {
-  CHECK(check_bounds(config::engine_fields()) == 9);
+  CHECK(check_bounds(config::engine_fields()) == 19);
   CHECK(check_bounds(config::model_fields()) == 23);
 }
 

@@ -16,6 +16,19 @@ if(TIDEGATE_WITH_ENCODER)
   endif()
 endif()
 
+if(TIDEGATE_WITH_ROCKSDB)
+  # Not by its own package file, which asks for everything RocksDB itself was built with.
+  find_path(TIDEGATE_ROCKSDB_INCLUDE rocksdb/db.h)
+  find_library(TIDEGATE_ROCKSDB_LIBRARY rocksdb)
+  if(NOT TIDEGATE_ROCKSDB_INCLUDE OR NOT TIDEGATE_ROCKSDB_LIBRARY)
+    message(FATAL_ERROR "RocksDB was not found: run scripts/install_deps.sh, set TIDEGATE_ROCKSDB_INCLUDE and "
+                        "TIDEGATE_ROCKSDB_LIBRARY, or configure with -DTIDEGATE_WITH_ROCKSDB=OFF")
+  endif()
+  add_library(tidegate_rocksdb_library SHARED IMPORTED)
+  set_target_properties(tidegate_rocksdb_library PROPERTIES
+    IMPORTED_LOCATION ${TIDEGATE_ROCKSDB_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${TIDEGATE_ROCKSDB_INCLUDE})
+endif()
+
 if(TIDEGATE_WITH_TORCH)
   if(NOT Torch_DIR AND DEFINED ENV{Torch_DIR})
     set(Torch_DIR $ENV{Torch_DIR})

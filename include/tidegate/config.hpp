@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tidegate/disk_cache.hpp"
 #include "tidegate/engine.hpp"
 #include "tidegate/modules.hpp"
 
@@ -36,6 +37,7 @@ struct ModelConfig {
 
 struct EngineConfig {
   EngineOptions engine{};
+  DiskCacheOptions disk{};  ///< behind the other tiers; without a folder there is none
   std::vector<ModelConfig> models{};
 };
 
@@ -71,8 +73,8 @@ struct EngineConfig {
 /// for kind `host`.
 [[nodiscard]] Result<std::vector<Replica>> load_replicas(const ModelConfig& config);
 
-/// Creates an engine and loads every model of the description.
-/// Errors: as Engine::create, load_replicas and Engine::add_model.
+/// Creates an engine with its cache tiers and loads every model of the description.
+/// Errors: as open_disk_cache, Engine::create, load_replicas and Engine::add_model.
 [[nodiscard]] Result<Engine> create_engine(const EngineConfig& config);
 
 }  // namespace tidegate

@@ -91,7 +91,7 @@ bool Pipeline::keep(const Work& work) noexcept {
   }
   if (!uses_cache(*work.key)) return false;
   // Before anyone is told, so that an equal request finds either flight or cache.
-  services_->cache->put(*work.key, *work.output);
+  services_->cache->put(*work.key, *work.output, work.run / std::max<std::uint32_t>(work.batch_size, 1));
   return true;
 }
 

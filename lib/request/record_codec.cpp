@@ -172,4 +172,8 @@ Result<std::vector<Tensor>> decode_record(const CacheKey& key, const CacheRecord
   return RecordReader(record).read();
 }
 
+bool record_is_whole(const CacheKey& key, std::span<const std::byte> block) noexcept {
+  return check_header(key, block) && load<std::uint32_t>(block, kChecksumAt) == checksum_of(block);
+}
+
 }  // namespace tidegate

@@ -21,4 +21,7 @@ enum class ChecksumPolicy : std::uint8_t { verify, trust };
 [[nodiscard]] Result<std::vector<Tensor>> decode_record(const CacheKey& key, const CacheRecord& record,
                                                         ChecksumPolicy checksum);
 
+/// Whether the bytes are a record of this key with a right checksum.
+[[nodiscard]] bool record_is_whole(const CacheKey& key, std::span<const std::byte> block) noexcept;
+
 }  // namespace tidegate

@@ -1,4 +1,4 @@
-#include "runner/module_loader.hpp"
+#include "base/module_loader.hpp"
 
 #include <doctest/doctest.h>
 #include <unistd.h>

@@ -272,7 +272,7 @@ TEST_CASE("disk faults: while writing fails, reading goes on, and storing comes 
     const auto options = disk_options(folder.path());
     {
       const auto tier = world.open(options, env.get());
-      for (std::uint64_t i = 0; i < 100; ++i) store(*tier, disk_entry(i));
+      for (std::uint64_t i = 0; i < 100; ++i) store(*tier, disk_entry(i, 1536, 0, std::chrono::hours(87'600)));
     }
     {
       const auto tier = world.open(options, env.get());
@@ -309,23 +309,40 @@ TEST_CASE("disk faults: while writing fails, reading goes on, and storing comes 
 }
 
 TEST_CASE("disk faults: what is forgotten while the disk refuses to write does not come back") {
+  for (const auto fault : {FailingFiles::Fault::no_space, FailingFiles::Fault::io_error}) {
+    const TemporaryFolder folder;
+    const DiskWorld world;
+    const auto files = std::make_shared<FailingFiles>();
+    const auto env = rocksdb::NewCompositeEnv(files);
+    fill(world, folder.path());
+    {
+      const auto tier = world.open(disk_options(folder.path()), env.get());
+      files->writing = fault;
+      for (std::uint64_t i = 1000; i < 1400; ++i) store(*tier, disk_entry(i));
+      REQUIRE(eventually([&] { return tier->stats().troubled == 1; }));
+      forget(*tier, 7);
+      CHECK_FALSE(look_up(*tier, 7));
+      CHECK(look_up(*tier, 8));
+    }
+    files->writing = FailingFiles::Fault::none;
+    const auto tier = world.open(disk_options(folder.path()));
+    CHECK_FALSE(look_up(*tier, 7));
+    CHECK(tier->stats().resets <= 1);
+  }
+}
+
+TEST_CASE("disk faults: what was forgotten is forgotten in what a kill would leave") {
   const TemporaryFolder folder;
   const DiskWorld world;
-  const auto files = std::make_shared<FailingFiles>();
-  const auto env = rocksdb::NewCompositeEnv(files);
   fill(world, folder.path());
-  {
-    const auto tier = world.open(disk_options(folder.path()), env.get());
-    files->writing = FailingFiles::Fault::no_space;
-    forget(*tier, 7);
-    CHECK_FALSE(look_up(*tier, 7));
-    REQUIRE(eventually([&] { return tier->stats().troubled == 1; }));
-    CHECK_FALSE(look_up(*tier, 7));
-    CHECK(look_up(*tier, 8));
-  }
   const auto tier = world.open(disk_options(folder.path()));
-  CHECK_FALSE(look_up(*tier, 7));
-  CHECK(tier->stats().resets == 1);
+  forget(*tier, 7);
+  REQUIRE(eventually([&] { return fs::file_size(folder.path() + "/forgotten") > 0; }));
+  const Copy killed(folder.path());
+  const auto after = world.open(disk_options(killed.path()));
+  CHECK_FALSE(look_up(*after, 7));
+  CHECK(look_up(*after, 8));
+  CHECK(after->stats().resets == 0);
 }
 
 TEST_CASE("disk faults: a read that the disk refuses is a miss that is counted") {

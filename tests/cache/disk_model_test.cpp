@@ -154,7 +154,7 @@ TEST_CASE("disk model: stores, erasures and look-ups from many threads never ans
   CHECK(hits > 1000);
 }
 
-TEST_CASE("disk model: a process killed while it writes leaves only whole, right records and nothing forgotten") {
+TEST_CASE("disk model: a process killed while it writes leaves only whole, right records") {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   constexpr int kRounds = 10;
 #else

@@ -17,6 +17,7 @@
 
 #include "base/block_signals.hpp"
 #include "base/try.hpp"
+#include "cache/rocksdb/forgotten_log.hpp"
 #include "cache/rocksdb/store_folder.hpp"
 
 namespace tidegate::disk {
@@ -106,7 +107,6 @@ rocksdb::Options database_options(const StoreOptions& store, const std::shared_p
   options.memtable_prefix_bloom_size_ratio = 0.02;
   options.memtable_whole_key_filtering = true;
 
-  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.avoid_flush_during_shutdown = true;  // the tier flushes before it closes
   options.max_open_files = -1;                 // a look-up opens nothing
   options.max_background_jobs = 2;
@@ -142,18 +142,39 @@ Answer judge(const CacheKey& key, const Status& status, const rocksdb::PinnableS
 }  // namespace
 
 struct DiskStore::Impl {
-  Impl(StoreOptions o, StoreFolder f) : options(std::move(o)), folder(std::move(f)) {}
+  Impl(StoreOptions o, StoreFolder f, ForgottenLog l)
+      : options(std::move(o)), folder(std::move(f)), forgotten(std::move(l)) {}
 
   [[nodiscard]] Status open_database() {
     rocksdb::Options database = database_options(options, listener);
     files.reset(rocksdb::NewSstFileManager(database.env));
     database.sst_file_manager = files;
-    const BlockSignals block;  // RocksDB starts its threads here
     rocksdb::DB* opened = nullptr;
     const Status status = rocksdb::DB::Open(database, folder.store(), &opened);
     db.reset(opened);
     limit = database.compaction_options_fifo.max_table_files_size;
     return status;
+  }
+
+  /// Into memory. RocksDB's own log stays off: answers may be lost, and what is forgotten
+  /// has a log of ours.
+  [[nodiscard]] Result<void> write_batch(rocksdb::WriteBatch& batch) const {
+    rocksdb::WriteOptions unlogged;
+    unlogged.disableWAL = true;
+    const Status status = db->Write(unlogged, &batch);
+    if (!status.ok()) return error_of(options.folder, status);
+    return {};
+  }
+
+  /// What was forgotten and not yet in a file when the process died.
+  [[nodiscard]] Result<void> forget_again(const std::vector<CacheKey>& keys) {
+    if (keys.empty()) return {};
+    rocksdb::WriteBatch batch;
+    for (const CacheKey& key : keys) batch.Delete(slice_of(key));
+    TIDEGATE_CHECK(write_batch(batch));
+    const Status status = db->Flush(rocksdb::FlushOptions());
+    if (!status.ok()) return error_of(options.folder, status);
+    return forgotten.clear();
   }
 
   [[nodiscard]] std::uint64_t number_of_keys() const {
@@ -173,13 +194,13 @@ struct DiskStore::Impl {
 
   const StoreOptions options;
   StoreFolder folder;  // before db: the lock is given back last
+  ForgottenLog forgotten;
   const std::shared_ptr<DeletionListener> listener = std::make_shared<DeletionListener>();
   std::shared_ptr<rocksdb::SstFileManager> files;
   std::unique_ptr<rocksdb::DB> db;
   std::uint64_t limit = 0;
   // Relaxed: written by the one thread that writes, read for statistics.
   std::atomic<std::uint64_t> in_memory{0};
-  std::atomic<std::uint64_t> logged{0};
   std::atomic<std::uint64_t> evicted{0};
 };
 
@@ -188,6 +209,7 @@ DiskStore::DiskStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 DiskStore::~DiskStore() = default;
 
 Result<DiskStore::Opened> DiskStore::open(const StoreOptions& options, Start start) {
+  const BlockSignals block;  // RocksDB starts its threads here
   TIDEGATE_TRY(StoreFolder folder, StoreFolder::take(options.folder));
   Opened opened;
   if (start == Start::anew) {
@@ -196,14 +218,20 @@ Result<DiskStore::Opened> DiskStore::open(const StoreOptions& options, Start sta
     opened.found = folder.holds_store() ? Found::unreadable : Found::empty;
     TIDEGATE_CHECK(folder.reset());
   }
-  auto impl = std::make_unique<Impl>(options, std::move(folder));
-  Status status = impl->open_database();
+  TIDEGATE_TRY(ForgottenLog log, ForgottenLog::open(folder.forgotten()));
+  auto impl = std::make_unique<Impl>(options, std::move(folder), std::move(log));
+  auto keys = impl->forgotten.read();
+  if (!keys && keys.error().code() != ErrorCode::corrupt_data) return std::move(keys).error();
+  Status status = keys ? impl->open_database() : Status::Corruption();
   if (is_damage(status)) {
     opened.found = Found::unreadable;
     TIDEGATE_CHECK(impl->folder.reset());
+    TIDEGATE_CHECK(impl->forgotten.clear());
+    keys = std::vector<CacheKey>();
     status = impl->open_database();
   }
   if (!status.ok()) return error_of(options.folder, status);
+  TIDEGATE_CHECK(impl->forget_again(*keys));
   opened.store.reset(new DiskStore(std::move(impl)));
   return opened;
 }
@@ -236,39 +264,31 @@ std::vector<Answer> DiskStore::read(std::span<const CacheKey> keys) const {
 }
 
 Result<void> DiskStore::write(std::span<const KeyedChange* const> changes) {
-  rocksdb::WriteBatch stored;
-  rocksdb::WriteBatch forgotten;
+  rocksdb::WriteBatch batch;
+  std::vector<CacheKey> forgotten;
   std::uint64_t cost = 0;
-  for (const auto* change : changes) {
+  for (const KeyedChange* change : changes) {
     const auto& [key, what] = *change;
     cost += what.cost();
-    if (what.forgets() || what.after_forgetting) forgotten.Delete(slice_of(key));
+    if (what.forgets() || what.after_forgetting) {
+      forgotten.push_back(key);
+      batch.Delete(slice_of(key));
+    }
     if (what.forgets()) continue;
     const Trailer trailer = encode_trailer(key, what.life);
     const std::array<Slice, 1> name{slice_of(key)};
     const std::array<Slice, 2> value{slice_of(what.record.bytes()), slice_of(std::span<const std::byte>(trailer))};
-    stored.Put({name.data(), 1}, {value.data(), 2});
+    batch.Put({name.data(), 1}, {value.data(), 2});
   }
-  if (forgotten.Count() > 0) {
-    rocksdb::WriteOptions logged;
-    logged.sync = true;
-    const Status status = impl_->db->Write(logged, &forgotten);
-    if (!status.ok()) return error_of(impl_->options.folder, status);
-    impl_->logged.fetch_add(forgotten.GetDataSize(), std::memory_order_relaxed);
-  }
-  if (stored.Count() > 0) {
-    rocksdb::WriteOptions unlogged;
-    unlogged.disableWAL = true;
-    const Status status = impl_->db->Write(unlogged, &stored);
-    if (!status.ok()) return error_of(impl_->options.folder, status);
-  }
+  if (!forgotten.empty()) TIDEGATE_CHECK(impl_->forgotten.append(forgotten));
+  TIDEGATE_CHECK(impl_->write_batch(batch));
   impl_->in_memory.fetch_add(cost, std::memory_order_relaxed);
   return {};
 }
 
 bool DiskStore::full() const noexcept {
   return impl_->in_memory.load(std::memory_order_relaxed) >= impl_->options.buffer_bytes ||
-         impl_->logged.load(std::memory_order_relaxed) >= kForgottenBytes;
+         impl_->forgotten.bytes() >= kForgottenBytes;
 }
 
 bool DiskStore::dirty() const noexcept { return impl_->in_memory.load(std::memory_order_relaxed) > 0; }
@@ -287,7 +307,7 @@ Result<void> DiskStore::flush() {
   Status status = impl_->db->Flush(waiting);
   if (status.ok()) {
     impl_->in_memory.store(0, std::memory_order_relaxed);
-    impl_->logged.store(0, std::memory_order_relaxed);
+    TIDEGATE_CHECK(impl_->forgotten.clear());
     status = impl_->trim();
   }
   if (!status.ok()) return error_of(impl_->options.folder, status);

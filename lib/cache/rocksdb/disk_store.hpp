@@ -82,7 +82,7 @@ class DiskStore {
   /// Reads; one answer for each key.
   [[nodiscard]] std::vector<Answer> read(std::span<const CacheKey> keys) const;
 
-  /// Into memory; what is forgotten is also logged and synced.
+  /// Into memory; what is forgotten is logged and synced before.
   [[nodiscard]] Result<void> write(std::span<const KeyedChange* const> changes);
   /// Whether memory holds a buffer's worth.
   [[nodiscard]] bool full() const noexcept;

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kFormat = "tidegate disk cache, format 1\n";
-constexpr std::array<std::string_view, 5> kOurNames{"lock", "format", "format.tmp", "store", "probe"};
+constexpr std::array<std::string_view, 6> kOurNames{"lock", "format", "format.tmp", "forgotten", "store", "probe"};
 
 Error refused(const std::string& folder, std::string_view what, std::string_view why) {
   return Error(ErrorCode::io_error, fmt::format("disk cache: {} '{}': {}", what, folder, why));
@@ -91,6 +91,8 @@ Result<void> StoreFolder::reset() {
 }
 
 void StoreFolder::distrust(const std::string& folder) noexcept { ::unlink((folder + "/format").c_str()); }
+
+std::string StoreFolder::forgotten() const { return folder_ + "/forgotten"; }
 
 std::string StoreFolder::probe() const { return folder_ + "/probe"; }
 

@@ -9,7 +9,7 @@ namespace tidegate::disk {
 
 /// Holds the folder for one store at a time, across processes, until destroyed; the
 /// system lets go of it when the process dies. In the folder: `lock`, `format` (one
-/// line that names the format), `store/`, the database, and now and then `probe`.
+/// line that names the format), `forgotten`, `store/`, the database, and now and then `probe`.
 class StoreFolder {
  public:
   /// Errors: busy (somebody else has it), io_error, invalid_argument (it holds files
@@ -28,6 +28,8 @@ class StoreFolder {
   /// Takes the current format away, so that the next one to open starts empty.
   static void distrust(const std::string& folder) noexcept;
   [[nodiscard]] std::string store() const;
+  /// File of the ForgottenLog.
+  [[nodiscard]] std::string forgotten() const;
   /// A file to try the disk with.
   [[nodiscard]] std::string probe() const;
 

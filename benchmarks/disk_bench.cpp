@@ -20,8 +20,8 @@ using namespace tidegate;
 
 constexpr std::size_t kBytes = 1536;
 constexpr std::uint64_t kCapacity = 256 << 20;
-/// As many files as the default of 1 GiB has.
-constexpr std::uint64_t kBuffer = kCapacity / 32;
+/// As many files as the default of 1 GiB has: 17.
+constexpr std::uint64_t kBuffer = kCapacity / 20;
 /// Once and a half what fits: the oldest are gone.
 constexpr std::uint64_t kOffered = 220'000;
 
@@ -144,6 +144,7 @@ std::shared_ptr<CacheTier> open_tier(const std::string& folder) {
   options.capacity_bytes = kCapacity;
   options.write_buffer_bytes = kBuffer;
   options.write_bytes_per_second = 0;
+  options.max_queued_bytes = 1ULL << 30;  // nothing is dropped here
   return *disk::DiskTier::open(options, {make_steady_clock(), unix_milliseconds});
 }
 
@@ -177,7 +178,7 @@ BENCHMARK(tier_hit)->Iterations(50'000);
 void tier_miss(benchmark::State& state) { look_up(state, walk(10 * kOffered, kOffered), false); }
 BENCHMARK(tier_miss)->Iterations(100'000);
 
-/// What the caller pays for storing while the writer keeps up.
+/// What the caller pays for storing, the writer at work beside it.
 void tier_put(benchmark::State& state) {
   const BenchFolder folder("put");
   const auto tier = open_tier(folder.path());

@@ -36,7 +36,7 @@ struct DiskCacheOptions {
   /// Most bytes the files in it take at any moment; the oldest answers go first.
   std::uint64_t capacity_bytes = 1ULL << 30;
   /// Memory for answers that are not yet in a file, and about the size of a file;
-  /// 0 = a 32nd of the capacity, 64 MiB at most. A look-up asks a filter in memory for
+  /// 0 = a 20th of the capacity, 64 MiB at most. A look-up asks a filter in memory for
   /// each file. An answer above a quarter of it is not stored.
   std::uint64_t write_buffer_bytes = 0;
   /// Sustained rate of what is stored, in bursts of a second's worth; answers above it

@@ -29,8 +29,8 @@ using rocksdb::Status;
 /// RocksDB's own notes (manifest, options, text log) and the log of what was forgotten.
 constexpr std::uint64_t kNotesBytes = 3 << 20;
 constexpr std::uint64_t kForgottenBytes = 1 << 20;
-/// Of 65 000 questions one is answered wrongly with "may be there", for each file.
-constexpr double kFilterBits = 16;
+/// Bits an answer: of 15 000 questions a file's filter answers one wrongly with "may be there".
+constexpr double kFilterBits = 20;
 constexpr std::size_t kProbeBytes = 256 << 10;
 constexpr int kFilesToMerge = 4;
 /// Longest wait for the system to delete files that were dropped.

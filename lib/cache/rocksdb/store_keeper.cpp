@@ -8,10 +8,12 @@
 namespace tidegate::disk {
 namespace {
 
+/// A look-up asks each file's filter; three files' worth of the capacity stays free.
+constexpr std::uint64_t kFilesOfCapacity = 20;
 constexpr std::uint64_t kLargestChosenBuffer = 64 << 20;
 
 StoreOptions store_options(const DiskCacheOptions& options, rocksdb::Env* env) {
-  const std::uint64_t chosen = std::min(options.capacity_bytes / 32, kLargestChosenBuffer);
+  const std::uint64_t chosen = std::min(options.capacity_bytes / kFilesOfCapacity, kLargestChosenBuffer);
   return {options.folder, options.capacity_bytes, options.write_buffer_bytes > 0 ? options.write_buffer_bytes : chosen,
           env};
 }

@@ -1,4 +1,6 @@
 // What the caches know of a request and are told of its answer.
+#include <algorithm>
+
 #include "engine/guarded_call.hpp"
 #include "engine/pipeline.hpp"
 #include "request/request_key.hpp"

@@ -63,7 +63,7 @@ struct DiskCacheOptions {
 /// of RocksDB's own; all are parked while there is nothing to do, but RocksDB wakes one
 /// every ten seconds. Blocks while files are read. A store of another format, or one
 /// that cannot be read, is emptied and counted (CacheTierStats::resets). Dropping the
-/// last reference writes what is queued, for ten seconds at most.
+/// last reference writes what is queued, for twenty seconds at most.
 /// Errors: not_found, version_mismatch, corrupt_data (module), busy (another process
 /// has the folder), io_error (the folder cannot be made, read or written),
 /// invalid_argument (which option; or the folder holds other things).

@@ -101,6 +101,27 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
     }
   }
 
+  /// A read thread's work.
+  void answer_from_files(Question& question, Deadline deadline, Lookup& done) noexcept {
+    reads_waiting.fetch_sub(1, std::memory_order_relaxed);
+    try {
+      if (deadline <= now()) {
+        add(counters.late);
+      } else {
+        look_in_files(question);
+      }
+    } catch (...) {
+      // Without memory for a record it is a miss.
+      add(counters.failed);
+    }
+    try {
+      done(std::move(question.answers));
+    } catch (...) {
+      // The asker's own trouble; its thread is not here to be told.
+      add(counters.failed);
+    }
+  }
+
   // -- storing
 
   void offer(const CacheEntry& entry) {
@@ -138,7 +159,7 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
       const Work work = queue.wait();
       if (work.flush) alarm_set = false;  // it has rung
       const bool tried = breaker.allows(now()) || work.close;
-      const bool written = tried && carry_out(work);
+      const bool written = tried && carried_out(work);
       if (written) {
         queue.done();
         breaker.succeeded();
@@ -154,6 +175,15 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
         return;
       }
       if (written) watch_flush();
+    }
+  }
+
+  /// False also where memory runs out: the store is tried again, as after any failure.
+  [[nodiscard]] bool carried_out(const Work& work) noexcept {
+    try {
+      return carry_out(work);
+    } catch (...) {
+      return false;
     }
   }
 
@@ -188,16 +218,20 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
   }
 
   /// From the first answer that is only in memory on, an alarm asks for a file.
-  void watch_flush() {
+  void watch_flush() noexcept {
     if (options.flush_interval == Duration::zero()) return;
     const auto store = keeper.store();
     if (store == nullptr || !store->dirty()) {
       clock_out();
     } else if (!alarm_set) {
-      alarm_set = true;
-      alarm = surroundings.clock->call_at(now() + options.flush_interval, [core = weak_from_this()] {
-        if (const auto self = core.lock()) self->queue.ask_flush();
-      });
+      try {
+        alarm = surroundings.clock->call_at(now() + options.flush_interval, [core = weak_from_this()] {
+          if (const auto self = core.lock()) self->queue.ask_flush();
+        });
+        alarm_set = true;
+      } catch (...) {
+        // Without an alarm the next change tries again to set one.
+      }
     }
   }
 
@@ -253,25 +287,15 @@ void DiskTier::get_many(std::span<const CacheKey> keys, Deadline deadline, Looku
     done(std::move(question.answers));
     return;
   }
-  readers_.post([core = core_, question = std::move(question), deadline, done = std::move(done)]() mutable {
-    core->reads_waiting.fetch_sub(1, std::memory_order_relaxed);
-    try {
-      if (deadline <= core->now()) {
-        add(core->counters.late);
-      } else {
-        core->look_in_files(question);
-      }
-    } catch (...) {
-      // Without memory for a record it is a miss.
-      add(core->counters.failed);
-    }
-    try {
-      done(std::move(question.answers));
-    } catch (...) {
-      // The asker's own trouble; its thread is not here to be told.
-      add(core->counters.failed);
-    }
-  });
+  auto task = [core = core_, question = std::move(question), deadline, done = std::move(done)]() mutable {
+    core->answer_from_files(question, deadline, done);
+  };
+  try {
+    readers_.post(std::move(task));
+  } catch (...) {
+    core_->reads_waiting.fetch_sub(1, std::memory_order_relaxed);
+    throw;
+  }
 }
 
 void DiskTier::put_many(std::span<const CacheEntry> entries) {

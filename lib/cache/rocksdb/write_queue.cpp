@@ -104,14 +104,18 @@ std::uint64_t WriteQueue::put_back() {
   std::uint64_t dropped = 0;
   MutexLock lock(mutex_);
   finished.swap(writing_);
-  for (auto& [key, change] : finished) {
-    if (!change.forgets()) ++dropped;
-    if (!change.after_forgetting) continue;
-    const auto [place, added] = waiting_.try_emplace(key, forgotten());
-    place->second.after_forgetting = true;
-    if (added) bytes_ += place->second.cost();
+  try {
+    for (auto& [key, change] : finished) {
+      if (!change.forgets()) ++dropped;
+      if (!change.after_forgetting) continue;
+      const auto [place, added] = waiting_.try_emplace(key, forgotten());
+      place->second.after_forgetting = true;
+      if (added) bytes_ += place->second.cost();
+    }
+  } catch (...) {
+    start_over_ = true;  // there is no memory to remember what is forgotten
   }
-  if (bytes_ > limit_) {
+  if (start_over_ || bytes_ > limit_) {
     start_over_ = true;
     waiting_.clear();
     bytes_ = 0;

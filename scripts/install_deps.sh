@@ -20,7 +20,7 @@ say() { printf 'deps: %s\n' "$*"; }
 
 system_packages=(
   g++ cmake ninja-build pkg-config binutils
-  libboost1.81-dev libfmt-dev libeigen3-dev nlohmann-json3-dev libcli11-dev libssl-dev libhiredis-dev
+  libboost1.81-dev libfmt-dev libeigen3-dev nlohmann-json3-dev libcli11-dev libssl-dev libhiredis-dev librocksdb-dev libhnswlib-dev
   doctest-dev libbenchmark-dev
   python3 python3-venv curl ca-certificates
 )

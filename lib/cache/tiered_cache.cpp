@@ -253,12 +253,12 @@ void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done)
   std::make_shared<State::FurtherLookup>(state_, key, limit, std::move(done))->start(*state_);
 }
 
-void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs) {
+void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost) {
   if (!state_->stores_anything()) return;
   call_tier([&] {
     const CacheOptions& options = state_->options;
     const Duration life = with_jitter(options.time_to_live, options.time_to_live_jitter_percent, key);
-    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life)), life};
+    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life)), life, cost};
     state_->memory.put(entry);
     state_->store_further(entry, state_->options.tiers.size());
   });
@@ -268,12 +268,14 @@ std::vector<CacheTierStats> TieredCache::stats() const {
   std::vector<CacheTierStats> all{state_->memory.stats()};
   all.front().bytes += state_->errors.bytes();
   all.reserve(1 + state_->counters.size());
-  for (const TierCounters& counters : state_->counters) {
-    CacheTierStats tier;
+  for (std::size_t i = 0; i < state_->counters.size(); ++i) {
+    const TierCounters& counters = state_->counters[i];
+    CacheTierStats tier = state_->options.tiers[i]->stats();
     tier.hits = counters.hits.load(std::memory_order_relaxed);
     tier.misses = counters.misses.load(std::memory_order_relaxed);
-    tier.expired = counters.expired.load(std::memory_order_relaxed);
-    tier.inserted = counters.inserted.load(std::memory_order_relaxed);
+    tier.expired += counters.expired.load(std::memory_order_relaxed);
+    const std::uint64_t offered = counters.inserted.load(std::memory_order_relaxed);
+    tier.inserted = offered - std::min(offered, tier.rejected + tier.dropped);
     all.push_back(tier);
   }
   return all;

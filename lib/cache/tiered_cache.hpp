@@ -43,8 +43,8 @@ class TieredCache {
   /// a tier or of the clock. Late answers still fill the memory tier.
   void get_further(const CacheKey& key, Deadline deadline, UniqueFunction<void(std::optional<CacheHit>)> done);
 
-  /// Stores a computed answer in every tier.
-  void put(const CacheKey& key, std::span<const Tensor> outputs);
+  /// Stores a computed answer in every tier. `cost` is what the model took for it.
+  void put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost = Duration::zero());
 
   /// As MemoryCache::resize.
   void resize_memory(std::uint64_t capacity_bytes);

@@ -166,6 +166,10 @@ constexpr std::array<std::string_view, 2> kNamesOf<CacheBypass>{"automatic", "ne
 
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<RedisTls>{"off", "on"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<DiskAdmission>{"all", "seen_twice"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<DiskTrouble>{"refuse", "try_again"};
 
 template <auto... Path>
 constexpr auto choice(const Row& row, std::string_view values) {
@@ -198,6 +202,7 @@ constexpr auto kCache = &EngineOptions::cache;
 constexpr auto kMemory = &CacheOptions::memory;
 constexpr auto kEngine = &EngineConfig::engine;
 constexpr auto kRedis = &EngineConfig::redis;
+constexpr auto kDisk = &EngineConfig::disk;
 constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
@@ -234,6 +239,43 @@ constexpr std::array kEngineFields{
         "automatic|never"),
     duration<kEngine, kCache, &CacheOptions::lookup_budget>(
         {"cache.lookup_budget_us", "", "longest wait for all tiers behind the memory cache"}, limits::kLookupBudget),
+    text<kDisk, &DiskCacheOptions::folder>(
+        {"cache.disk.folder", "", "folder of the disk cache, its own; empty = there is none"}, kAnyText),
+    integer<kDisk, &DiskCacheOptions::capacity_bytes>(
+        {"cache.disk.capacity_bytes", "bytes", "most bytes its files take; the oldest answers go first"},
+        limits::kDiskCapacityBytes),
+    integer<kDisk, &DiskCacheOptions::write_buffer_bytes>(
+        {"cache.disk.write_buffer_bytes", "bytes", "memory for answers not yet in a file; 0 = a part of the capacity"},
+        limits::kDiskBufferBytes),
+    integer<kDisk, &DiskCacheOptions::write_bytes_per_second>(
+        {"cache.disk.write_bytes_per_second", "bytes", "rate of storing; answers above it are dropped; 0 = no limit"},
+        limits::kDiskRate),
+    choice<kDisk, &DiskCacheOptions::admission>(
+        {"cache.disk.admission", "", "whether every answer is stored or one offered for the second time"},
+        "all|seen_twice"),
+    duration<kDisk, &DiskCacheOptions::admit_cost>(
+        {"cache.disk.admit_cost_us", "", "seen_twice: an answer that took so long is stored at once; 0 = none is"},
+        limits::kAdmitCost),
+    duration<kDisk, &DiskCacheOptions::flush_interval>(
+        {"cache.disk.flush_interval_ms", "", "an answer is in a synced file so long after it was stored; 0 = no bound"},
+        limits::kFlushInterval),
+    integer<kDisk, &DiskCacheOptions::read_threads>({"cache.disk.read_threads", "threads", "threads that read files"},
+                                                    limits::kDiskReadThreads),
+    integer<kDisk, &DiskCacheOptions::max_queued_reads>(
+        {"cache.disk.max_queued_reads", "", "look-ups waiting for those threads; further ones miss"},
+        limits::kDiskQueuedReads),
+    integer<kDisk, &DiskCacheOptions::max_queued_bytes>(
+        {"cache.disk.max_queued_bytes", "bytes", "answers waiting to be written; further ones are dropped"},
+        limits::kDiskQueuedBytes),
+    choice<kDisk, &DiskCacheOptions::trouble>(
+        {"cache.disk.trouble", "", "a store that cannot be had: an error, or misses until it can be"},
+        "refuse|try_again"),
+    duration<kDisk, &DiskCacheOptions::max_retry_pause>(
+        {"cache.disk.max_retry_pause_ms", "", "longest pause before a store that failed to write is tried again"},
+        limits::kDiskRetryPause),
+    text<kDisk, &DiskCacheOptions::module_path>(
+        {"cache.disk.module_path", "", "file of the module; empty = beside the library, then the loader's path"},
+        kAnyText),
     duration<kEngine, &EngineOptions::drain_timeout>(
         {"drain_timeout_ms", "", "how long a runtime that is dropped lets accepted requests finish"},
         limits::kDrainTimeout),

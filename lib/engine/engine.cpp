@@ -75,7 +75,16 @@ Engine::Impl::Impl(EngineOptions engine_options)
       add("tidegate_cache_stale_total", "Answers found past their fresh life", MetricKind::counter, stats[i].stale);
       add("tidegate_cache_evicted_total", "Answers dropped for room", MetricKind::counter, stats[i].evicted);
       add("tidegate_cache_entries", "Answers held", MetricKind::gauge, stats[i].entries);
-      add("tidegate_cache_bytes", "Memory held", MetricKind::gauge, stats[i].bytes);
+      add("tidegate_cache_bytes", "Bytes held", MetricKind::gauge, stats[i].bytes);
+      add("tidegate_cache_expired_total", "Misses by an answer too old", MetricKind::counter, stats[i].expired);
+      add("tidegate_cache_rejected_total", "Answers not admitted", MetricKind::counter, stats[i].rejected);
+      add("tidegate_cache_corrupt_total", "Misses by a damaged record", MetricKind::counter, stats[i].corrupt);
+      add("tidegate_cache_late_total", "Look-ups given up", MetricKind::counter, stats[i].late);
+      add("tidegate_cache_dropped_total", "Answers not stored for lack of budget", MetricKind::counter,
+          stats[i].dropped);
+      add("tidegate_cache_failed_total", "Reads and writes the storage refused", MetricKind::counter, stats[i].failed);
+      add("tidegate_cache_resets_total", "Times the store was emptied", MetricKind::counter, stats[i].resets);
+      add("tidegate_cache_troubled", "1 while nothing can be stored", MetricKind::gauge, stats[i].troubled);
     }
     tiers->collect(samples);
   });

@@ -1,4 +1,6 @@
 // What the caches know of a request and are told of its answer.
+#include <algorithm>
+
 #include "engine/guarded_call.hpp"
 #include "engine/pipeline.hpp"
 #include "request/request_key.hpp"
@@ -135,7 +137,7 @@ bool Pipeline::keep(const Work& work) noexcept {
   if (work.similar) similar_->computed(work.similar, *work.output);
   if (!uses_cache(*work.key)) return false;
   // Before anyone is told, so that an equal request finds either flight or cache.
-  services_->cache->put(*work.key, *work.output);
+  services_->cache->put(*work.key, *work.output, work.run / std::max<std::uint32_t>(work.batch_size, 1));
   return true;
 }
 

@@ -49,13 +49,15 @@ const Field<Target>* find_field(std::span<const Field<Target>> fields, std::stri
 }
 
 /// The last part of a dotted key counts as well, so "shard" finds "cache.memory.shards", and
-/// so does its beginning: "weight" finds "weight_percent". Single edits are nearer than that.
+/// so does its beginning: "weight" finds "weight_percent". A single edit of a whole key is nearer
+/// than the last part of another one.
 std::size_t distance(std::string_view given, std::string_view key) {
-  constexpr std::size_t kBeginning = 3;
+  constexpr std::size_t kLastPart = 3;
+  constexpr std::size_t kBeginning = kLastPart + 2;
   const std::string_view last = key.substr(key.rfind('.') + 1);
   const std::string_view given_last = given.substr(given.rfind('.') + 1);
   if (given_last.size() >= 3 && last.size() > given_last.size() + 1 && last.starts_with(given_last)) return kBeginning;
-  return std::min(2 * config::edit_distance(given, key), 1 + 2 * config::edit_distance(given_last, last));
+  return std::min(2 * config::edit_distance(given, key), kLastPart + 2 * config::edit_distance(given_last, last));
 }
 
 template <class Target>

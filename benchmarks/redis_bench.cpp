@@ -40,6 +40,7 @@ class Server {
                "--appendonly", "no", "--logfile", "/dev/null", nullptr);
       ::_exit(127);
     }
+    for (int tries = 0; tries < 1000 && !listens(); ++tries) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   ~Server() {
     ::kill(pid_, SIGKILL);
@@ -60,6 +61,17 @@ class Server {
     ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
     ::close(fd);
     return ntohs(address.sin_port);
+  }
+
+  [[nodiscard]] bool listens() const {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port_));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const bool connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    ::close(fd);
+    return connected;
   }
 
   const int port_;
@@ -106,7 +118,9 @@ Slots look_up(RedisCache& tier, std::span<const CacheKey> keys) {
 /// True once all kKeys are there.
 bool fill(RedisCache& tier) {
   const CacheKey first = key_number(0);
-  for (int tries = 0; tries < 500 && tier.redis_stats().absent == 0; ++tries) look_up(tier, std::span(&first, 1));
+  for (int tries = 0; tries < 500 && tier.redis_stats().absent + tier.redis_stats().hits == 0; ++tries)
+    look_up(tier, std::span(&first, 1));
+  if (tier.redis_stats().absent + tier.redis_stats().hits == 0) return false;
   for (std::uint64_t i = 0; i < kKeys; ++i) {
     const CacheEntry entry = entry_number(i);
     tier.put_many(std::span(&entry, 1));
@@ -164,7 +178,10 @@ void mget_values(benchmark::State& state) {
   if (hits != static_cast<std::uint64_t>(state.iterations()) * kKeysPerGet) return state.SkipWithError("a miss");
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kKeysPerGet));
   state.SetLabel(state.range(0) == 1 ? "signed" : "plain");
-  if (state.range(0) == 0) state.counters["redis_benchmark_values/s"] = redis_benchmark_values();
+  if (state.range(0) == 0) {
+    static const double peer = redis_benchmark_values();  // once, whatever the number of attempts
+    state.counters["redis_benchmark_values/s"] = peer;
+  }
 }
 BENCHMARK(mget_values)->Arg(0)->Arg(1)->UseRealTime()->MinTime(2);
 

@@ -138,6 +138,7 @@ TEST_CASE("redis tier: a look-up ends at its budget or its deadline, and the lat
   clock->advance(milliseconds(4));
   REQUIRE(eventually([&] { return later.all_ended(); }));
   CHECK(tier->redis_stats().timeouts == 2);
+  CHECK(tier->stats().late == 2);
   server.release();
   // The next one gets its own answer, not the one that came late.
   REQUIRE(store_and_wait(*tier, redis_entry(3, 3)));
@@ -200,6 +201,8 @@ TEST_CASE("redis tier: five silent look-ups open the breaker, then nothing waits
   }
   CHECK(tier->redis_stats().refused == 100);
   CHECK(tier->redis_stats().dropped_open == 100);
+  CHECK(tier->stats().dropped == 100);
+  CHECK(tier->stats().troubled == 1);
   CHECK(server.commands() == before);
 }
 

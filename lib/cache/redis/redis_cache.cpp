@@ -144,6 +144,19 @@ void RedisTier::erase_many(std::span<const CacheKey> keys) {
 
 void RedisTier::collect(std::vector<MetricSample>& samples) const { state_->counters.collect(samples); }
 
+CacheTierStats RedisTier::stats() const {
+  const RedisCacheStats own = redis_stats();
+  CacheTierStats stats;
+  stats.expired = own.expired;
+  stats.corrupt = own.corrupt + own.forged;
+  stats.late = own.timeouts + own.overflowed;
+  stats.failed = own.failed + own.lost;
+  stats.rejected = own.dropped_unfit;
+  stats.dropped = own.dropped_full + own.dropped_open + own.dropped_refused + own.dropped_lost + own.dropped_late;
+  stats.troubled = own.breaker == RedisBreaker::closed ? 0 : 1;
+  return stats;
+}
+
 RedisCacheStats RedisTier::redis_stats() const { return state_->counters.stats(); }
 
 void RedisTier::invalidate(UniqueFunction<void(Result<void>)> done) {

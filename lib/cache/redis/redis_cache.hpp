@@ -22,6 +22,7 @@ class RedisTier final : public RedisCache {
   void get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) override;
   void put_many(std::span<const CacheEntry> entries) override;
   void erase_many(std::span<const CacheKey> keys) override;
+  [[nodiscard]] CacheTierStats stats() const override;
   void collect(std::vector<MetricSample>& samples) const override;
 
   void invalidate(UniqueFunction<void(Result<void>)> done) override;

@@ -108,15 +108,18 @@ class OpenVino(Engine):
     def make(self, calibration):
         return self.artifacts.openvino_int8(calibration) if self.precision == "int8" else self.artifacts.onnx()
 
-    def open_lane(self, lanes):
-        import openvino
-        core = openvino.Core()
-        core.set_property({"CACHE_DIR": str(self.artifacts.folder / "openvino-cache")})
+    def settings(self, lanes):
         settings = {"INFERENCE_NUM_THREADS": self.threads}
         settings.update({"PERFORMANCE_HINT": "LATENCY"} if lanes == 1 else {"NUM_STREAMS": lanes})
         if self.precision != "int8":  # there, what is not quantized runs in the format the library picks
             settings["INFERENCE_PRECISION_HINT"] = self.precision
-        model = core.compile_model(str(self.make(())), "CPU", settings)
+        return settings
+
+    def open_lane(self, lanes):
+        import openvino
+        core = openvino.Core()
+        core.set_property({"CACHE_DIR": str(self.artifacts.folder / "openvino-cache")})
+        model = core.compile_model(str(self.make(())), "CPU", self.settings(lanes))
         requests = [model.create_infer_request() for _ in range(lanes)]
 
         def embed(ids):

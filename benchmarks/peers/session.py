@@ -12,38 +12,12 @@ from artifacts import load_tokenizer, make_random_model, token_limit
 from bars import judge
 from children import EngineError, Launcher
 from machine import describe_machine, versions
+from progress import Progress
 
-CALIBRATION_TEXTS = 960
 # The large model: the peers that the bar names, and its shape.
 LARGE_ENGINES = ("openvino-int8", "onnxruntime-int8")
 LARGE_LAYERS, LARGE_HIDDEN = 12, 768
 LARGE_CALIBRATION_TEXTS = 40  # random weights: only its speed is measured
-
-
-class Progress:
-    """A bar of the part that runs and what runs in it, on standard error; one line that changes, on a terminal."""
-
-    WIDTH = 20
-
-    def __init__(self):
-        self.start = time.monotonic()
-        self.terminal = sys.stderr.isatty()
-        self.part, self.steps, self.done = "", 1, 0
-
-    def begin(self, part, steps):
-        """`steps` is the most the part may take; it may end early."""
-        self.part, self.steps, self.done = part, max(1, steps), 0
-
-    def __call__(self, text):
-        filled = min(self.WIDTH, self.WIDTH * self.done // self.steps)
-        self.done += 1
-        line = (f"{time.monotonic() - self.start:5.0f} s {self.part:<10} "
-                f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {text}")
-        print(f"\r\033[K{line}" if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr,
-              flush=True)
-
-    def note(self, text):
-        print(("\r\033[K" if self.terminal else "") + f"note: {text}", file=sys.stderr, flush=True)
 
 
 class Session:
@@ -127,7 +101,7 @@ def open_engines(session):
     options = session.options
     work = session.work / "model"
     session.progress.begin("prepare", 2 * len(options.peers) + len(session.natives))
-    names = make_forms(session, options.peers, options.model, work, CALIBRATION_TEXTS)
+    names = make_forms(session, options.peers, options.model, work, texts.CALIBRATION_TEXTS)
     for name in [*names, *session.natives]:
         session.progress(f"opening {name}")
         try:
@@ -193,7 +167,7 @@ def run_session(options):
         "settings": {"threads": options.threads, "seconds": options.seconds, "quick": options.quick,
                      "sets": {name: {"texts": session.sizes[name], "mean_tokens": round(session.tokens[name], 1)}
                               for name in session.sizes},
-                     "calibration_texts": CALIBRATION_TEXTS},
+                     "calibration_texts": texts.CALIBRATION_TEXTS},
         "seconds": round(time.monotonic() - session.progress.start),
         "engines": session.results, "tokenizer": session.tokenizer, "failures": session.failures,
     }

@@ -11,6 +11,7 @@ MIXED_MEAN_TOKENS = 54
 MIXED_SIGMA = 0.7  # of the logarithm of the length
 SINGLE_LENGTHS = (12, 32, 128)
 SINGLE_TEXTS = 16
+CALIBRATION_TEXTS = 960
 TIMED_SETS = ("sts", "tokens32", "tokens128", "mixed", "arrival")
 TITLES = {"sts": "STS sentences", "tokens32": "32 tokens", "tokens128": "128 tokens", "mixed": "mixed, sorted",
           "arrival": "mixed, arrival order"}

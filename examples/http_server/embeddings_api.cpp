@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <span>
 
 namespace tidegate::http {
 namespace {
@@ -42,6 +44,22 @@ std::string base64(std::span<const std::byte> bytes) {
   return out;
 }
 
+/// A JSON list, each number in the fewest digits that read back as the same float.
+void append_numbers(std::string& out, std::span<const float> values) {
+  constexpr std::size_t kLongest = sizeof(",-1.2345678e-38") - 1;
+  const std::size_t before = out.size();
+  out.resize(before + values.size() * kLongest + 2);  // once: growing number by number costs more than the digits
+  char* const end = out.data() + out.size();
+  char* at = out.data() + before;
+  *at++ = '[';
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) *at++ = ',';
+    at = std::to_chars(at, end, values[i]).ptr;
+  }
+  *at++ = ']';
+  out.resize(static_cast<std::size_t>(at - out.data()));
+}
+
 }  // namespace
 
 Result<EmbeddingsRequest> parse_request(std::string_view body) {
@@ -77,13 +95,7 @@ std::string render_response(const EmbeddingsRequest& request, const std::vector<
     if (request.encoding == EmbeddingsRequest::Encoding::base64) {
       fmt::format_to(std::back_inserter(out), "\"{}\"", base64(embeddings[i].bytes()));
     } else {
-      out += '[';
-      const auto values = embeddings[i].as<float>();
-      for (std::size_t k = 0; k < values.size(); ++k) {
-        if (k > 0) out += ',';
-        fmt::format_to(std::back_inserter(out), "{}", values[k]);
-      }
-      out += ']';
+      append_numbers(out, embeddings[i].as<float>());
     }
     out += '}';
   }

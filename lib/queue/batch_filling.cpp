@@ -207,6 +207,12 @@ Fullness BatchFormer::obstacle(const Filling& filling, const BatchShape& shape, 
   return fits || filling.batch.cut ? Fullness::nothing_left : Fullness::padding;
 }
 
+double BatchFormer::least_gain(const FlightQueue& queue) const noexcept {
+  const double batches = std::max(static_cast<double>(queue.items()) / options_.max_batch_size,
+                                  static_cast<double>(queue.tokens()) / static_cast<double>(options_.max_batch_tokens));
+  return kLeastGain * std::clamp(2 - 2 * batches, kBackloggedGain, 1.0);
+}
+
 bool BatchFormer::fits(Filling& filling, const Flight& flight) const noexcept {
   const Fullness why = obstacle(filling, filling.batch.shape, filling.most_rows, flight);
   if (why != Fullness::nothing_left) return filling.miss(why);
@@ -220,7 +226,7 @@ bool BatchFormer::fits(Filling& filling, const Flight& flight) const noexcept {
   if (deadline != kNoDeadline && later(outlook.now, tail) > deadline) return filling.miss(Fullness::deadline);
   const double alone = outlook.model->mean(outlook.level, shape_of(flight.size));
   const bool explores = filling.exploring && filling.batch.flights.size() < kExploreFlights;
-  if (explores || alone - (together - filling.batch.mean_ns) >= kLeastGain * alone) return true;
+  if (explores || alone - (together - filling.batch.mean_ns) >= least_gain(filling.queue) * alone) return true;
   ++filling.gain_misses;
   return filling.miss(Fullness::gain);
 }

@@ -83,6 +83,7 @@ class BatchFormer {
   /// Flights that are cut by length.
   static constexpr std::uint32_t kCutWindow = SortSplit::kExact;
   static constexpr double kLeastGain = BatchRules::kLeastGain;
+  static constexpr double kBackloggedGain = 0.1;  ///< part of kLeastGain that a full backlog leaves
   static constexpr double kMostPadding = BatchRules::kMostPadding;
   /// To cut by length takes some 20 us: worth it where three percent of a batch are more.
   static constexpr Duration kShortestCutBatch = std::chrono::milliseconds(1);
@@ -110,6 +111,10 @@ class BatchFormer {
   [[nodiscard]] Flight* next_inside_cut(Filling& filling, TenantLine& line) const noexcept;
   [[nodiscard]] Fullness obstacle(const Filling& filling, const BatchShape& shape, std::uint64_t most_rows,
                                   const Flight& flight) const noexcept;
+  /// What merging must save, as a part of the time the flight would take alone. The less, the more waits
+  /// behind the batch, from half a batch to a whole one on: what is saved spares all of them, and a
+  /// server at its limit must waste nothing.
+  [[nodiscard]] double least_gain(const FlightQueue& queue) const noexcept;
   [[nodiscard]] bool fits(Filling& filling, const Flight& flight) const noexcept;
   void settle_shape(Filling& filling) const noexcept;
   void settle_floors(const Filling& filling) noexcept;

@@ -103,6 +103,19 @@ TEST_CASE("queue 4.13/29: a cost that stops being linear is noticed, as some bat
   CHECK(plant.sizes_of_backlog(32, 20) == std::vector<std::size_t>{16, 16});
 }
 
+TEST_CASE("queue: a small saving is passed up while few wait and taken while a batch of them waits behind") {
+  Plant plant(one_slot(), [](std::uint64_t, std::uint64_t tokens) {
+    return 20'000 + static_cast<Ticks>(tokens) * 50'000;  // merging saves 2 % of an item of 20 tokens
+  });
+  plant.train(100);
+  CHECK(plant.sizes_of_backlog(6, 20).size() >= 3);  // alone, but for one of up to four that tries
+  const auto sizes = plant.sizes_of_backlog(64, 20);
+  REQUIRE(sizes.size() > 3);
+  CHECK(sizes[0] == 16);
+  CHECK(sizes[1] == 16);
+  CHECK(sizes.back() < 16);
+}
+
 TEST_CASE("queue: a batch stops growing where a deadline in it would be missed") {
   Setup setup = one_slot();
   Plant plant(setup, [](std::uint64_t rows, std::uint64_t) { return kMilli + static_cast<Ticks>(rows) * kMilli / 2; });

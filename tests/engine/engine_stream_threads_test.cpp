@@ -13,7 +13,7 @@ using namespace tidegate::test;
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kStreams = 60;
+constexpr int kStreams = 200;
 #else
 constexpr int kStreams = 400;
 #endif

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "bench_profile.hpp"
+#include "bench_stream.hpp"
 #include "command.hpp"
 #include "model_options.hpp"
 #include "output.hpp"
@@ -22,6 +23,7 @@ struct Arguments : ModelArguments {
   std::size_t explain = 0;  ///< decisions of the queue to print
   std::string redis;        ///< address of a server; empty = none
   bool json = false;
+  StreamBenchArguments stream;
 };
 
 struct Step {
@@ -200,8 +202,11 @@ Result<int> bench(const Arguments& arguments) {
 
 Action add_bench(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("bench", "Measure texts/s and latency: one by one, batched, cached");
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure texts/s and latency: one by one, batched, cached; or chunks of streams");
   add_model_options(*command, *arguments);
+  command->get_option("--model")->required(false);
+  add_stream_options(*command, arguments->stream);
   command->add_option("--input", arguments->input, "Text file, or - for standard input; default: generated sentences");
   command->add_option("--texts", arguments->texts, "Most texts to use")
       ->check(CLI::Range(1, 10'000'000))
@@ -212,7 +217,13 @@ Action add_bench(CLI::App& app) {
   command->add_option("--redis", arguments->redis,
                       "Redis server (host:port or unix:/path) that caches instead of the memory");
   command->add_flag("--json", arguments->json, "Print one JSON object");
-  return [arguments] { return bench(*arguments); };
+  return [arguments]() -> Result<int> {
+    if (arguments->stream.streams > 0) {
+      return bench_streams(arguments->stream, arguments->max_batch_size, arguments->json ? Print::json : Print::table);
+    }
+    if (arguments->model.empty()) return Error(ErrorCode::invalid_argument, "--model is required, or --stream");
+    return bench(*arguments);
+  };
 }
 
 }  // namespace tidegate::program

@@ -14,6 +14,7 @@
 #include "tidegate/router.hpp"
 #include "tidegate/runner.hpp"
 #include "tidegate/semantic.hpp"
+#include "tidegate/stream.hpp"
 
 namespace tidegate {
 
@@ -96,6 +97,12 @@ class Engine {
   /// if it hangs. Where none is free the caller sleeps, and a worker runs the batch. Not to be called
   /// by a completion callback or a runner. Errors: as `infer`, and every way a request can end.
   [[nodiscard]] Result<Response> infer_and_wait(Request request);
+
+  /// Starts one request to an iterative model whose chunks are taken as they come. Like
+  /// `infer` it never blocks on the model. Neither looked up, joined nor stored, whatever
+  /// RequestOptions::cache says; `infer` of the same model answers all chunks at once, and is.
+  /// Errors: as `infer`; unsupported (the model is not iterative), invalid_argument (options).
+  [[nodiscard]] Result<Stream> stream(Request request, StreamOptions options = {});
 
   /// The answer if the memory tier holds it now. Runs on the caller's thread,
   /// never blocks, counts as a look-up. A stale one is also sent off to be computed anew, which costs this

@@ -62,6 +62,9 @@ struct BatchingOptions {
   /// batch stops at a smaller one where that takes less time per item. Empty = any number.
   std::vector<std::uint32_t> allowed_batch_sizes{};
   Grouping grouping = Grouping::by_length;
+  /// Items that a slot of an iterative model keeps between their steps at most, those in its
+  /// step included; 0 = four times max_batch_size. Others wait in the queue.
+  std::uint32_t max_sequences = 0;
 };
 
 /// What one tenant may ask of a model; 0 = no limit. Rates are token buckets that hold one
@@ -105,6 +108,7 @@ enum class Trigger : std::uint8_t {
   full,       ///< what waited met a cap of a batch or of the queue
   linger,     ///< the wait for company was over
   drain,
+  step,  ///< an iterative model: items go on in this slot
 };
 
 /// Why a batch has no more items.
@@ -117,6 +121,8 @@ enum class Fullness : std::uint8_t {
   deadline,   ///< with any of the others a deadline would be missed
   padding,    ///< the others are too long or too short
   signature,  ///< the others are of other data types or dimensions
+  long_step,  ///< an iterative model: one long item is in it, and a step has no second
+  sequences,  ///< an iterative model: the slot keeps max_sequences items
 };
 [[nodiscard]] std::string_view to_string(Trigger trigger) noexcept;
 [[nodiscard]] std::string_view to_string(Fullness fullness) noexcept;
@@ -129,6 +135,7 @@ struct BatchDecision {
   Fullness fullness{};
   Priority opened_by{};  ///< class of its first item
   std::uint32_t items = 0;
+  std::uint32_t continued = 0;  ///< of them, those that have had a step before
   std::uint64_t rows = 0;
   std::uint64_t tokens = 0;
   std::uint64_t longest = 0;         ///< row, in tokens

@@ -28,10 +28,19 @@ struct PreparedInput {
   std::uint64_t signature = 0;
 };
 
+/// Whether an item of an iterative model has another step.
+enum class StepEnd : std::uint8_t { done, proceeds };
+
 /// One item of a batch. `output` starts as an `internal` error; `run` replaces it.
 struct BatchItem {
   const PreparedInput* input = nullptr;
   Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the runner gave no answer for this item");
+
+  // For iterative models (ModelInfo::iterative); others leave them alone.
+  StepEnd step = StepEnd::done;   ///< `proceeds`: `output` is not looked at
+  ItemSize next_size{};           ///< where it proceeds: what the next step costs its batch
+  std::vector<Tensor> emitted{};  ///< a chunk for the consumer; empty = none. Dropped with a failed `output`
+  std::shared_ptr<void> state{};  ///< the runner's own, from step to step; empty in the first
 };
 
 /// How a runner lays out items of different lengths.
@@ -49,6 +58,12 @@ struct ModelInfo {
   bool deterministic = true;     ///< false: answers are never cached or joined
   std::uint64_t max_tokens = 0;  ///< longest item after truncation; 0 = no limit
   BatchLayout layout = BatchLayout::packed;
+  /// An item may take several steps: each call of `run` is one of them, and all steps of an
+  /// item run on one runner, one at a time. Between them only its `state` is kept, which may be
+  /// destroyed on any thread once the item is done, failed or given up.
+  bool iterative = false;
+  /// A step that failed has left the states as they were: its items may run it again.
+  bool repeatable_steps = false;
   std::vector<std::string> notes;  ///< for `doctor`: kernel set, why a faster one was refused
 };
 
@@ -80,6 +95,7 @@ struct CallbackOptions {
   /// Size of an input; empty = one row, one token, the input's bytes.
   std::function<ItemSize(const Input&)> size;
   BatchLayout layout = BatchLayout::packed;  ///< how `run` lays out items of different lengths
+  bool iterative = false;                    ///< as ModelInfo::iterative
 };
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_callback_runner(CallbackOptions options);
 
@@ -87,11 +103,16 @@ struct CallbackOptions {
 /// base + per_item * rows + per_token * tokens (24 h at most), then answers a vector
 /// derived from the input's bytes. Tokens are the words of a text, or the longest
 /// leading dimension of the tensors; at least 1. Each cost is 0 to 1 hour.
+/// With `steps` above 1 it is iterative: it takes in the input, at most `chunk` tokens a step;
+/// the step that ends that, and `steps` - 1 further ones of one token each, emit a chunk, each
+/// a vector of its own; tokens and rows are then those of the step.
 struct SyntheticOptions {
   Duration base{0};
   Duration per_item{0};
   Duration per_token{0};
   std::uint32_t dimension = 8;        ///< length of the answered vector, 1..65536
+  std::uint32_t steps = 1;            ///< chunks of an answer, 1..1000000
+  std::uint64_t chunk = 0;            ///< most tokens of the input in one step; 0 = all in the first
   std::shared_ptr<Clock> clock = {};  ///< waits out the time; empty = the machine's clock
 };
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_synthetic_runner(SyntheticOptions options);

@@ -19,8 +19,10 @@ struct PendingRequest;
 /// Its lists keep their room from batch to batch.
 struct BatchJob {
   BatchId id{};
-  std::vector<void*> works;      ///< Work*
-  std::vector<BatchItem> items;  ///< while it computes
+  std::vector<void*> works;       ///< Work*
+  std::uint32_t slot = 0;         ///< iterative models: where the states are
+  std::vector<StepResult> steps;  ///< the same: as in RunBatch
+  std::vector<BatchItem> items;   ///< while it computes
   std::optional<ReplicaLease> lease;
   PendingRequest* leader = nullptr;  ///< whose caller runs it; null = a worker
   TimePoint computed{};              ///< the model's answers are where they belong
@@ -62,6 +64,7 @@ class BatchJobPool {
   void put_back(BatchJob& job) noexcept {
     static_cast<void>(job.take(job.ticket()));
     job.works.clear();
+    job.steps.clear();
     job.leader = nullptr;
     job.next = nullptr;
     free_.push_back(&job);  // within the capacity reserved by make_room()

@@ -393,6 +393,8 @@ constexpr std::array kModelFields{
                        ValueType::string, kAnyText, {}, get_sizes, set_sizes),
     choice<kOptions, kBatching, &BatchingOptions::grouping>(
         {"batching.grouping", "", "how a backlog of a padded model is divided into batches"}, "by_length|nearest"),
+    integer<kOptions, kBatching, &BatchingOptions::max_sequences>(
+        {"batching.max_sequences", "items", "most that a slot keeps; 0 = four times the batch"}, limits::kSequences),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_items>(
         {"admission.max_queued_items", "items", "most requests waiting"}, limits::kQueuedItems),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_tokens>(
@@ -419,6 +421,10 @@ constexpr std::array kModelFields{
                                                   kSyntheticCost),
     integer<kCost, &SyntheticOptions::dimension>(
         {"synthetic.dimension", "numbers", "length of the answered vector", kSynthetic}, {1, 65536}),
+    integer<kCost, &SyntheticOptions::steps>(
+        {"synthetic.steps", "chunks", "of an item; above 1: iterative", kSynthetic}, {1, 1'000'000}),
+    integer<kCost, &SyntheticOptions::chunk>(
+        {"synthetic.chunk", "tokens", "of the input in a step; 0 = all", kSynthetic}, limits::kTokensInStep),
 };
 
 constexpr auto kOwn = &TenantOptions::limits;

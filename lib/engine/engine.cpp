@@ -123,6 +123,8 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
     gauge("tidegate_queue_bytes", "Input bytes waiting", stats.queued_bytes);
     gauge("tidegate_running_batches", "Batches inside the model", stats.running_batches);
     gauge("tidegate_stuck_batches", "Batches inside the model for far too long", stats.stuck_batches);
+    gauge("tidegate_kept_items", "Items between two steps of an iterative model", stats.kept_items);
+    gauge("tidegate_parked_items", "Of them, those whose consumers have not taken their chunks", stats.parked_items);
     gauge("tidegate_requests_in_flight", "Requests accepted and not completed", stats.waiters);
     const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
       samples.push_back({name, help, MetricKind::counter, labels, static_cast<double>(value)});
@@ -233,6 +235,15 @@ Result<Response> Engine::infer_and_wait(Request request) {
   try {
     TIDEGATE_TRY(const Impl::Found model, impl_->find(request.model));
     return model.pipeline->infer_and_wait(std::move(request));
+  } catch (...) {
+    return thrown_on_the_way();
+  }
+}
+
+Result<Stream> Engine::stream(Request request, StreamOptions options) {
+  try {
+    TIDEGATE_TRY(const Impl::Found model, impl_->find(request.model));
+    return model.pipeline->stream(std::move(request), options);
   } catch (...) {
     return thrown_on_the_way();
   }

@@ -58,8 +58,15 @@ void guarded_run(ModelRunner& runner, std::span<BatchItem> batch) noexcept {
   } catch (...) {
     const Error error = thrown_by_model("run");
     for (BatchItem& item : batch) {
-      if (!item.output) item.output = same(error);
+      if (!item.output || item.step == StepEnd::proceeds) item.output = same(error);
+      if (!item.output) item.step = StepEnd::done;
     }
+  }
+  if (runner.info().iterative) return;
+  for (BatchItem& item : batch) {
+    if (item.step == StepEnd::done) continue;
+    item.step = StepEnd::done;
+    item.output = Error(ErrorCode::backend_failed, "the model wants another step, but its ModelInfo is not iterative");
   }
 }
 

@@ -15,7 +15,7 @@ namespace tidegate {
 [[nodiscard]] Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexcept;
 
 /// As ModelRunner::run; an exception becomes backend_failed for every item that
-/// has no answer yet.
+/// has no answer yet, whether or not it would have taken another step.
 void guarded_run(ModelRunner& runner, std::span<BatchItem> batch) noexcept;
 
 }  // namespace tidegate

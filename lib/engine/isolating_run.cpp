@@ -14,7 +14,7 @@ bool failed_together(std::span<const BatchItem> batch) noexcept {
   const BatchItem* first = nullptr;
   std::size_t failed = 0;
   for (const BatchItem& item : batch) {
-    if (item.output) continue;
+    if (is_good(item)) continue;
     if (!is_models_failure(item)) return false;
     if (first == nullptr) first = &item;
     const Error& error = item.output.error();
@@ -31,8 +31,10 @@ void split(ModelRunner& runner, std::span<BatchItem> batch) {
   std::vector<BatchItem> again;
   std::vector<BatchItem*> owners;
   for (BatchItem& item : batch) {
-    if (item.output) continue;
-    again.emplace_back().input = item.input;
+    if (is_good(item)) continue;
+    BatchItem& second = again.emplace_back();
+    second.input = item.input;
+    second.state = std::move(item.state);
     owners.push_back(&item);
   }
   const std::span<BatchItem> all(again);
@@ -41,20 +43,24 @@ void split(ModelRunner& runner, std::span<BatchItem> batch) {
     guarded_run(runner, half);
     if (failed_together(half)) split(runner, half);
   }
-  for (std::size_t i = 0; i < again.size(); ++i) owners[i]->output = std::move(again[i].output);
+  for (std::size_t i = 0; i < again.size(); ++i) *owners[i] = std::move(again[i]);
 }
 
 }  // namespace
 
+bool is_good(const BatchItem& item) noexcept { return item.output || item.step == StepEnd::proceeds; }
+
 bool is_models_failure(const BatchItem& item) noexcept {
-  if (item.output) return false;
+  if (is_good(item)) return false;
   const ErrorCode code = item.output.error().code();
   return code == ErrorCode::backend_failed || code == ErrorCode::host_failed || code == ErrorCode::out_of_memory;
 }
 
 BatchEnd run_isolating(ModelRunner& runner, std::span<BatchItem> batch) noexcept {
   guarded_run(runner, batch);
-  if (runner.info().deterministic && failed_together(batch)) {
+  const ModelInfo& model = runner.info();
+  const bool repeatable = !model.iterative || model.repeatable_steps;
+  if (model.deterministic && repeatable && failed_together(batch)) {
     try {
       split(runner, batch);
     } catch (const std::bad_alloc&) {
@@ -62,8 +68,7 @@ BatchEnd run_isolating(ModelRunner& runner, std::span<BatchItem> batch) noexcept
     }
     return BatchEnd::failed;
   }
-  const bool any =
-      std::any_of(batch.begin(), batch.end(), [](const BatchItem& item) { return item.output.has_value(); });
+  const bool any = std::any_of(batch.begin(), batch.end(), is_good);
   return any ? BatchEnd::ran : BatchEnd::failed;
 }
 

@@ -10,9 +10,12 @@ namespace tidegate {
 
 /// Runs the batch. Where several items fail with one and the same error of the model's and
 /// the model is deterministic, its halves are run again, down to single items: at most
-/// log2(n) levels. Never throws. `failed`: something had to be run again, or nothing
-/// was answered.
+/// log2(n) levels; items of an iterative model only if its steps are repeatable. Never throws. `failed`: something had
+/// to be run again, or nothing was answered.
 [[nodiscard]] BatchEnd run_isolating(ModelRunner& runner, std::span<BatchItem> batch) noexcept;
+
+/// The item has an answer, or has taken its step.
+[[nodiscard]] bool is_good(const BatchItem& item) noexcept;
 
 /// The item failed though it ran alone; only of items that went through a split.
 [[nodiscard]] bool is_models_failure(const BatchItem& item) noexcept;

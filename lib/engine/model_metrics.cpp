@@ -25,7 +25,12 @@ ModelMetrics::ModelMetrics(Registry& registry, const std::string& model)
       total_seconds_(registry.histogram("tidegate_request_seconds", "Accepted to completed", {{"model", model}})),
       queue_seconds_(registry.histogram("tidegate_queue_seconds", "Accepted to batch formed", {{"model", model}})),
       run_seconds_(registry.histogram("tidegate_batch_run_seconds", "Inside the model", {{"model", model}})),
-      batch_items_(registry.histogram("tidegate_batch_items", "Items per batch", {{"model", model}})) {}
+      batch_items_(registry.histogram("tidegate_batch_items", "Items per batch", {{"model", model}})),
+      chunks_(registry.counter("tidegate_chunks_total", "Chunks emitted by iterative models", {{"model", model}})),
+      first_chunk_seconds_(registry.histogram("tidegate_first_chunk_seconds", "Accepted to first chunk of a stream",
+                                              {{"model", model}})) {}
+
+void ModelMetrics::first_chunk(Duration since_request) noexcept { first_chunk_seconds_.record(seconds(since_request)); }
 
 /// Without memory to name its series an event goes uncounted.
 template <class Make>

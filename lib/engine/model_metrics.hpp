@@ -19,6 +19,8 @@ class ModelMetrics {
   /// One completed request; `error` is null for an answer.
   void completed(const Response* response, const Error* error, Duration total) noexcept;
   void batch_ran(std::size_t items, Duration run) noexcept;
+  void chunk_emitted() noexcept { chunks_.add(); }
+  void first_chunk(Duration since_request) noexcept;
   void callback_threw() noexcept { callback_exceptions_.add(); }
 
  private:
@@ -38,6 +40,8 @@ class ModelMetrics {
   Histogram& queue_seconds_;
   Histogram& run_seconds_;
   Histogram& batch_items_;
+  Counter& chunks_;
+  Histogram& first_chunk_seconds_;
 };
 
 }  // namespace tidegate

@@ -52,6 +52,10 @@ inline constexpr Range kFlatLimit{1, 1 << 20};
 
 inline constexpr Range kConcurrency{1, 1024};
 inline constexpr Range kBatchSize{1, 1 << 20};
+inline constexpr Range kTokensInStep{0, kMostTokens};
+inline constexpr Range kBufferChunks{1, 4096};
+/// 0 = four times max_batch_size.
+inline constexpr Range kSequences{0, 1 << 20};
 inline constexpr Range kBatchTokens{1, kMostTokens};
 inline constexpr TimeRange<Micro> kQueueDelay{Micro(0), std::chrono::minutes(1)};
 inline constexpr Range kBatchBytes{1, kMostBytes};

@@ -126,6 +126,7 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("batching.max_class_wait", batching.max_class_wait, limits::kClassWait));
   TIDEGATE_CHECK(in_range("batching.stuck_after", batching.stuck_after, limits::kStuckAfter));
   TIDEGATE_CHECK(check_sizes(batching));
+  TIDEGATE_CHECK(in_range("batching.max_sequences", batching.max_sequences, limits::kSequences));
   const AdmissionOptions& admission = options.admission;
   TIDEGATE_CHECK(in_range("admission.max_queued_items", admission.max_queued_items, limits::kQueuedItems));
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));
@@ -133,6 +134,10 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("admission.max_tenant_share", admission.max_tenant_share, limits::kTenantShare));
   TIDEGATE_CHECK(in_range("admission.max_standing_delay", admission.max_standing_delay, limits::kStandingDelay));
   return check_tenants(admission);
+}
+
+Result<void> check_options(const StreamOptions& options) {
+  return in_range("buffer_chunks", options.buffer_chunks, limits::kBufferChunks);
 }
 
 Result<void> check_options(const ReplicaOptions& options) {

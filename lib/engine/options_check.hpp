@@ -9,5 +9,6 @@ namespace tidegate {
 [[nodiscard]] Result<void> check_options(const EngineOptions& options);
 [[nodiscard]] Result<void> check_options(const ModelOptions& options);
 [[nodiscard]] Result<void> check_options(const ReplicaOptions& options);
+[[nodiscard]] Result<void> check_options(const StreamOptions& options);
 
 }  // namespace tidegate

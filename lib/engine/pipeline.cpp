@@ -259,6 +259,7 @@ Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& pr
       work->input = std::move(prepared);
       work->key = passage.key;
       work->similar = std::move(passage.similar);
+      work->stream = std::move(passage.stream);
       if (passage.awaited) work->awaited_by = passage.handle;
       return {};
     }
@@ -279,7 +280,7 @@ bool Pipeline::dispatch(BatchJob& job) noexcept {
     return true;
   }
   const std::uint64_t ticket = job.ticket();
-  job.lease = router_.acquire();
+  job.lease = lease_slot(job.slot);
   try {
     workers_->post([self = shared_from_this(), &job, ticket] {
       if (job.take(ticket)) self->run(job);
@@ -296,7 +297,7 @@ bool Pipeline::dispatch(BatchJob& job) noexcept {
 
 /// Runs on a worker, or on the thread of a caller that waits for its answer.
 void Pipeline::run(BatchJob& job) noexcept {
-  if (!job.lease) job.lease = router_.acquire();
+  if (!job.lease) job.lease = lease_slot(job.slot);
   const BatchEnd end = compute(job);
   job.lease.reset();  // before the scheduler hands the slot to the next batch
   Effects effects;
@@ -309,10 +310,10 @@ void Pipeline::run(BatchJob& job) noexcept {
         if (work.poisonous && work.key) core_.quarantine(now, *work.key);
       }
     }
-    const BatchId id = job.id;
-    jobs_.put_back(job);
     batches_ended_.fetch_add(1, std::memory_order_release);
-    core_.batch_done(now, id, end);
+    report_steps(job);
+    core_.batch_done(now, job.id, end, job.steps);
+    jobs_.put_back(job);                // before a job is taken for the batch that has its slot next
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects(now);
   }
@@ -331,21 +332,25 @@ BatchEnd Pipeline::compute(BatchJob& job) noexcept {
     job.computed = start;
     return BatchEnd::failed;
   }
-  for (std::size_t i = 0; i < items.size(); ++i) items[i].input = &static_cast<Work*>(job.works[i])->input;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    Work& work = *static_cast<Work*>(job.works[i]);
+    items[i].input = &work.input;
+    items[i].state = std::move(work.state);
+  }
   const ReplicaId replica = job.lease->replica();
   const BatchEnd end = run_isolating(*runners_.at(replica), items);
   job.computed = services_->clock->now();
-  const auto good = [](const BatchItem& item) { return item.output.has_value(); };
-  const bool split = end == BatchEnd::failed && std::any_of(items.begin(), items.end(), good);
+  const bool split = end == BatchEnd::failed && std::any_of(items.begin(), items.end(), is_good);
   bool stored = false;
   for (std::size_t i = 0; i < items.size(); ++i) {
     Work& work = *static_cast<Work*>(job.works[i]);
     work.poisonous = split && is_models_failure(items[i]);
-    work.output = std::move(items[i].output);
-    work.dispatch = start - work.formed;
-    work.run = job.computed - start;
+    if (work.steps == 0) work.dispatch = start - work.formed;
+    work.run += job.computed - start;
     work.batch_size = static_cast<std::uint32_t>(items.size());
     work.replica = static_cast<std::int32_t>(replica);
+    if (iterative_ && take_step(work, items[i])) continue;
+    work.output = std::move(items[i].output);
     if (keep(work)) stored = true;
   }
   if (benefit_) benefit_->computed((job.computed - start) / static_cast<std::int64_t>(items.size()));

@@ -48,6 +48,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// As `infer`, and waits for the end. A batch that holds a computation of this request's runs on
   /// this thread, unless that of a caller who has waited longer is in it too.
   [[nodiscard]] Result<Response> infer_and_wait(Request&& request);
+
+  [[nodiscard]] Result<Stream> stream(Request&& request, const StreamOptions& options);
+  /// The consumer of the stream has taken a chunk.
+  void unpark(std::uint64_t handle) noexcept;
+  void callback_threw() noexcept { metrics_.callback_threw(); }
+
   [[nodiscard]] std::optional<Response> try_cached(const Input& input);
   bool cancel(std::uint64_t handle) noexcept;
 
@@ -76,7 +82,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     std::optional<CacheKey> key;
     RequestOptions options{};
     TimePoint accepted{};
-    std::uint64_t batches_ended = 0;             ///< of the model, before the look-up in memory
+    std::uint64_t batches_ended = 0;  ///< of the model, before the look-up in memory
+    std::shared_ptr<Stream::Buffer> stream{};
     std::shared_ptr<SimilarQuestion> similar{};  ///< to be answered, or computed, by the semantic tier
     std::shared_ptr<void> announcement{};        ///< set while the scheduler lingers for announced requests
     bool awaited = false;                        ///< the caller waits for the end
@@ -116,6 +123,10 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] bool dispatch(BatchJob& job) noexcept;
   void run(BatchJob& job) noexcept;
   [[nodiscard]] BatchEnd compute(BatchJob& job) noexcept;
+  [[nodiscard]] bool take_step(Work& work, BatchItem& item) noexcept;
+  void hand_out(Work& work, BatchItem& item) noexcept;
+  static void report_steps(BatchJob& job) noexcept;
+  [[nodiscard]] std::optional<ReplicaLease> lease_slot(std::uint32_t slot);
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
   [[nodiscard]] Result<Response> await(PendingRequest& own) noexcept;
   void vacate(PendingRequest* first) noexcept;
@@ -183,6 +194,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   ModelMetrics metrics_;
   Router router_;
   std::map<ReplicaId, std::unique_ptr<ModelRunner>> runners_;  ///< constant after construction
+  const bool iterative_;
+  std::vector<ReplicaId> slot_replicas_;  ///< of each slot, if iterative; constant after construction
   std::shared_ptr<Executor> workers_;
 
   mutable Mutex mutex_;  ///< guards the scheduler, the waiters and the alarm

@@ -24,9 +24,15 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
       services_(std::move(services)),
       similar_(std::move(similar)),
       metrics_(services_->metrics, name_),
-      core_(options.batching, options.admission, 0, replicas.front().runner->info().layout) {
+      iterative_(replicas.front().runner->info().iterative),
+      core_(options.batching, options.admission, 0, replicas.front().runner->info().layout,
+            iterative_ ? Stepping::iterative : Stepping::single) {
   if (services_->cache->options().bypass == CacheBypass::automatic) benefit_.emplace(kCacheCost);
-  for (Replica& replica : replicas) runners_.emplace(router_.add(replica.options), std::move(replica.runner));
+  for (Replica& replica : replicas) {
+    const ReplicaId id = router_.add(replica.options);
+    runners_.emplace(id, std::move(replica.runner));
+    if (iterative_) slot_replicas_.insert(slot_replicas_.end(), replica.options.concurrency, id);
+  }
 }
 
 void Pipeline::start(std::shared_ptr<Executor> workers) {
@@ -68,11 +74,14 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
   for (RunBatch& batch : batches) {
     BatchJob& job = jobs_.take();
     job.id = batch.id;
+    job.slot = batch.slot;
+    job.steps.swap(batch.steps);
     job.works.swap(batch.works);
     core_.take_back(std::move(batch.works));
     for (void* one : job.works) {
       Work& work = *static_cast<Work*>(one);
-      work.formed = batch.formed;
+      if (work.steps == 0) work.formed = batch.formed;
+      work.step = StepEnd::done;  // unless it is computed
       PendingRequest* const waiter = work.awaited_by == 0 ? nullptr : waiters_.find(work.awaited_by);
       if (waiter == nullptr || (job.leader != nullptr && job.leader->accepted <= waiter->accepted)) continue;
       job.leader = waiter;
@@ -263,6 +272,8 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
     case Outcome::stuck:
       return Error(ErrorCode::stuck, "the model has not come back in ten times the time it should take");
     case Outcome::cancelled: return Error(ErrorCode::cancelled, "the request was cancelled");
+    case Outcome::step_too_large:
+      return Error(ErrorCode::too_large, "the model asked for a next step larger than a batch may be");
     case Outcome::shutting_down:
       return Error(ErrorCode::shutting_down, "the engine shut down before the request was answered");
     case Outcome::answered: break;

@@ -10,6 +10,7 @@
 
 #include "base/poison.hpp"
 #include "engine/similar_stage.hpp"
+#include "engine/stream_buffer.hpp"
 #include "tidegate/runner.hpp"
 
 namespace tidegate {
@@ -31,6 +32,14 @@ struct alignas(64) Work {
   bool poisonous = false;  ///< the model failed on it alone and not on its neighbours
   Work* next = nullptr;    ///< among those let go together
 
+  // Iterative models.
+  std::uint32_t steps = 0;                 ///< taken
+  StepEnd step = StepEnd::done;            ///< of the last one
+  ItemSize next_size{};                    ///< where it proceeds
+  std::shared_ptr<void> state;             ///< the runner's, between two steps
+  std::shared_ptr<Stream::Buffer> stream;  ///< takes the chunks; null: they are parts of the answer
+  std::vector<Tensor> so_far;              ///< those parts
+
   void hold() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
   /// True for the last: the work is his to clear and to give back.
   [[nodiscard]] bool let_go() noexcept { return holders_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
@@ -49,6 +58,11 @@ struct alignas(64) Work {
     replica = -1;
     poisonous = false;
     awaited_by = 0;
+    steps = 0;
+    step = StepEnd::done;
+    state.reset();
+    stream.reset();
+    if (so_far.capacity() > 0) std::vector<Tensor>().swap(so_far);
   }
 
  private:

@@ -107,13 +107,22 @@ void BatchFormer::take(Filling& filling, TenantLine& line, Flight& flight) const
     line.last_order = flight.order;
     line.last_sequence = flight.sequence;
   }
-  filling.taken[index_of(flight.priority)] += flight.size.tokens;
-  batch.shape.add(flight.size);
-  // As the whole cut is run, every row is as long as its longest.
-  if (batch.cut) batch.shape.longest = batch.cut->longest;
+  ++filling.newcomers;
+  if (filling.opener == &flight) filling.opener = nullptr;
   batch.deadline = std::min(batch.deadline, flight.urgent);
   batch.oldest = std::min(batch.oldest, flight.arrival);
   filling.queue.serve(line, flight);
+  add(filling, flight);
+}
+
+/// The flight is in no list.
+void BatchFormer::add(Filling& filling, Flight& flight) const noexcept {
+  FormedBatch& batch = filling.batch;
+  filling.taken[index_of(flight.priority)] += flight.size.tokens;
+  filling.has_long = filling.has_long || is_long(flight);
+  batch.shape.add(flight.size);
+  // As the whole cut is run, every row is as long as its longest.
+  if (batch.cut) batch.shape.longest = batch.cut->longest;
   batch.flights.push_back(flight);
   const Outlook& outlook = filling.outlook;
   if (outlook.model == nullptr) return;
@@ -128,7 +137,9 @@ void BatchFormer::fill_from(Filling& filling, Priority priority) const noexcept 
     const bool rows_full = batch.shape.rows >= filling.most_rows;
     const bool tokens_full = batch.shape.tokens >= options_.max_batch_tokens;
     if (rows_full || tokens_full) filling.miss(rows_full ? Fullness::rows : Fullness::tokens);
-    const bool full = rows_full || tokens_full;
+    const bool slot_full = filling.continuing != nullptr && filling.newcomers >= filling.continuing->newcomers;
+    if (slot_full) filling.miss(Fullness::sequences);
+    const bool full = rows_full || tokens_full || slot_full;
     if (full || batch.passed_over >= kWindow || filling.gain_misses >= kGainMisses) return;
     filling.touch(*line);
     Flight* const flight = candidate(filling, *line);
@@ -204,7 +215,7 @@ Fullness BatchFormer::obstacle(const Filling& filling, const BatchShape& shape, 
     return Fullness::tokens;
   }
   const bool fits = with.computed_squares(layout_) <= kMostPadding * with.squares;
-  return fits || filling.batch.cut ? Fullness::nothing_left : Fullness::padding;
+  return fits || filling.batch.cut || filling.continuing != nullptr ? Fullness::nothing_left : Fullness::padding;
 }
 
 double BatchFormer::least_gain(const FlightQueue& queue) const noexcept {
@@ -216,6 +227,9 @@ double BatchFormer::least_gain(const FlightQueue& queue) const noexcept {
 bool BatchFormer::fits(Filling& filling, const Flight& flight) const noexcept {
   const Fullness why = obstacle(filling, filling.batch.shape, filling.most_rows, flight);
   if (why != Fullness::nothing_left) return filling.miss(why);
+  if (filling.continuing != nullptr) {
+    return !filling.has_long || !is_long(flight) || filling.miss(Fullness::long_step);
+  }
   if (filling.outlook.model == nullptr) return true;
   BatchShape shape = filling.batch.shape;
   shape.add(flight.size);

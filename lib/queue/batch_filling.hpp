@@ -46,6 +46,12 @@ struct BatchFormer::Filling {
   bool exploring = false;
   std::uint32_t gain_misses = 0;
   TenantLine* touched = nullptr;
+  // A step of an iterative model (step_former.cpp).
+  Continuing* continuing = nullptr;  ///< set in a step
+  std::size_t next_continuing = 0;   ///< in its line-up
+  Flight* opener = nullptr;          ///< of the queue, until it is taken
+  std::uint32_t newcomers = 0;
+  bool has_long = false;
 
   void touch(TenantLine& line) noexcept {
     if (line.formation == formation) return;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <span>
 
 #include "queue/flight_queue.hpp"
 #include "queue/latency_model.hpp"
@@ -33,8 +34,16 @@ struct FormedBatch {
   TimePoint oldest = TimePoint::max();  ///< arrival
   double alone_ns = 0;                  ///< predicted for its flights one after the other
   double mean_ns = 0;                   ///< predicted for the batch; 0 = nothing is predicted
+  std::uint32_t continued = 0;          ///< of its flights, those that have had a step before
   bool newest_first = false;            ///< the class it was opened by runs its newest flights first
   std::optional<LengthCut> cut{};       ///< set: what waited was cut by length
+};
+
+/// The flights that go on in the slot a step is formed for.
+struct Continuing {
+  std::span<Flight* const> line_up;  ///< who claims a place first stands first
+  FlightList& ready;                 ///< the same flights; who is taken leaves it
+  std::uint32_t newcomers = 0;       ///< at most so many of the queue may enter the slot
 };
 
 /// Chooses class, tenant and anchor, and fills up around the anchor.
@@ -76,6 +85,13 @@ class BatchFormer {
   /// Looks at no more than the batch and kWindow flights.
   [[nodiscard]] FormedBatch form(FlightQueue& queue, const Outlook& outlook) noexcept;
 
+  /// The next step of a slot: the flights that go on in it and, within the same caps, others
+  /// from the queue, class by class. Somebody is ready, or the queue is not empty and may
+  /// enter. At most one long flight; neither deadlines nor gain keep anybody out, for who
+  /// does not join would wait for the end of all that go on. Who has been passed over in
+  /// kMaxOvertaken steps goes first.
+  [[nodiscard]] FormedBatch form_step(FlightQueue& queue, const Outlook& outlook, Continuing& continuing) noexcept;
+
   static constexpr std::uint8_t kMaxOvertaken = 8;
   static constexpr std::uint32_t kWindow = 256;
   /// Flights of a line among which a padded batch picks the one of the likest length.
@@ -88,6 +104,8 @@ class BatchFormer {
   /// To cut by length takes some 20 us: worth it where three percent of a batch are more.
   static constexpr Duration kShortestCutBatch = std::chrono::milliseconds(1);
   static constexpr std::uint32_t kGainMisses = 8;
+  /// A flight of more than 1 / kLongShare of max_batch_tokens is long.
+  static constexpr std::uint64_t kLongShare = 4;
   /// Every so many batches that the gain rule ended, one grows to kExploreFlights: so that
   /// the model sees larger batches too.
   static constexpr std::uint32_t kExploreEvery = 64;
@@ -107,6 +125,13 @@ class BatchFormer {
   [[nodiscard]] BatchShape reachable(const Filling& filling) const noexcept;
   void take(Filling& filling, TenantLine& line, Flight& flight) const noexcept;
   void fill_from(Filling& filling, Priority priority) const noexcept;
+  [[nodiscard]] bool is_long(const Flight& flight) const noexcept {
+    return flight.size.tokens > options_.max_batch_tokens / kLongShare;
+  }
+  void add(Filling& filling, Flight& flight) const noexcept;
+  void open_step(Filling& filling) noexcept;
+  void go_on(Filling& filling, std::size_t last) const noexcept;
+  void count_overtaken(FlightQueue& queue, Flight& opener) const noexcept;
   [[nodiscard]] Flight* candidate(Filling& filling, TenantLine& line) const noexcept;
   [[nodiscard]] Flight* next_inside_cut(Filling& filling, TenantLine& line) const noexcept;
   [[nodiscard]] Fullness obstacle(const Filling& filling, const BatchShape& shape, std::uint64_t most_rows,

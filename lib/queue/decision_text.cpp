@@ -19,6 +19,7 @@ std::string_view to_string(Trigger trigger) noexcept {
     case Trigger::full: return "full";
     case Trigger::linger: return "linger";
     case Trigger::drain: return "drain";
+    case Trigger::step: return "step";
   }
   return "unknown";
 }
@@ -33,6 +34,8 @@ std::string_view to_string(Fullness fullness) noexcept {
     case Fullness::deadline: return "deadline";
     case Fullness::padding: return "padding";
     case Fullness::signature: return "signature";
+    case Fullness::long_step: return "long_step";
+    case Fullness::sequences: return "sequences";
   }
   return "unknown";
 }
@@ -43,6 +46,7 @@ std::string to_text(const BatchDecision& one) {
                   one.tokens, one.longest, to_string(one.opened_by), to_string(one.trigger), to_string(one.fullness));
   fmt::format_to(std::back_inserter(text), ", {} passed over, {} left; oldest waited {:.3f} ms", one.passed_over,
                  one.left, milli(one.oldest_wait));
+  if (one.continued > 0) fmt::format_to(std::back_inserter(text), ", {} went on", one.continued);
   if (one.slack != Duration::max()) {
     fmt::format_to(std::back_inserter(text), ", earliest deadline in {:.3f} ms", milli(one.slack));
   }

@@ -22,9 +22,14 @@ struct Waiter : SlabNode {
   bool joined = false;
 };
 
-enum class FlightState : std::uint8_t { queued, running };
+enum class FlightState : std::uint8_t {
+  queued,
+  running,
+  ready,   ///< between two steps of an iterative model
+  parked,  ///< the same, and in no step until its consumer takes what it has emitted
+};
 
-/// One computation. A queued flight has at least one waiter; a running one may have none.
+/// One computation. A flight that does not run has at least one waiter; one that runs may have none.
 struct Flight : SlabNode {
   void* work = nullptr;  ///< the driver's
   ItemSize size{};
@@ -32,7 +37,7 @@ struct Flight : SlabNode {
   TimePoint arrival{};
   FlightState state = FlightState::queued;
   bool opened = false;         ///< its first waiter has come; later ones have joined
-  std::uint8_t overtaken = 0;  ///< batches in which one behind it in its line went first
+  std::uint8_t overtaken = 0;  ///< batches in which one behind it in its line went first; steps without it
 
   Priority priority = Priority::interactive;  ///< the highest of its waiters'
   Tenant* tenant = nullptr;                   ///< the first waiter's
@@ -46,8 +51,12 @@ struct Flight : SlabNode {
   Waiter* last_waiter = nullptr;
   std::uint32_t waiters = 0;
 
-  Flight* previous = nullptr;  ///< in the queue, or in its batch once it runs
+  Flight* previous = nullptr;  ///< in the queue, in its batch, or among those between steps in its slot
   Flight* next = nullptr;
+
+  std::uint32_t slot = 0;   ///< between steps: where its state is
+  std::uint64_t turn = 0;   ///< the same: by when it became ready
+  TimePoint ready_since{};  ///< the same
 
   Digest key{};
   bool indexed = false;  ///< found by SingleFlight under `key`

@@ -98,6 +98,16 @@ void FlightQueue::serve(TenantLine& line, Flight& flight) noexcept {
   if (moves) queue.lines.insert(line);
 }
 
+void FlightQueue::charge(Flight& flight) noexcept {
+  ClassQueue& queue = of(flight.priority);
+  TenantLine& line = line_of(flight);
+  queue.clock = std::max(queue.clock, line.served);
+  const bool moves = !line.flights.empty() && !line.set_aside;
+  if (moves) queue.lines.erase(line);
+  line.served += static_cast<double>(flight.size.tokens) / line.tenant->weight;
+  if (moves) queue.lines.insert(line);
+}
+
 void FlightQueue::set_aside(TenantLine& line, Priority priority) noexcept {
   of(priority).lines.erase(line);
   line.set_aside = true;

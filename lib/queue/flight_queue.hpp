@@ -51,6 +51,8 @@ class FlightQueue {
 
   /// Takes the flight, which stands in `line`, and charges its tenant for it.
   void serve(TenantLine& line, Flight& flight) noexcept;
+  /// Charges the tenant of a flight that is not in the queue for one more step.
+  void charge(Flight& flight) noexcept;
   /// The line is out of its class's lines until `put_back`.
   void set_aside(TenantLine& line, Priority priority) noexcept;
   void put_back(TenantLine& line, Priority priority) noexcept;

@@ -43,6 +43,7 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   TIDEGATE_CHECK(check_deadline(submission, size));
   make_room_for_waiter(submission.deadline);
   flights.make_room();
+  if (stepping) steps.make_room(flights.size() + 1);
   if (submission.key) in_flight.make_room();
   make_room(commands.retire, commands.retire.size() + flights.size() + 1);
   // Accepted: nothing below can fail.

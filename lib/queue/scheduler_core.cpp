@@ -22,7 +22,8 @@ void SchedulerCore::State::settle() noexcept {
   begin(now);  // a waiter may have come with its deadline behind it
   try {
     starved = false;
-    while (may_start_batch()) {
+    if (stepping) start_steps();
+    while (!stepping && may_start_batch()) {
       end_hopeless();
       if (!queue.empty()) start_batch();
     }
@@ -34,8 +35,8 @@ void SchedulerCore::State::settle() noexcept {
   stats.queued_bytes = queue.bytes();
 }
 
-bool SchedulerCore::State::may_start_batch() const noexcept {
-  if (queue.empty() || stats.running_batches >= slots) return false;
+bool SchedulerCore::State::may_start_batch() noexcept {
+  if (queue.empty() || !has_free_slot()) return false;
   return draining || former.can_fill_batch(queue) || admission.is_full(queue) || linger_end() <= now;
 }
 
@@ -94,6 +95,7 @@ void SchedulerCore::State::log(Batch& batch, const FormedBatch& formed, Trigger 
   decision.fullness = formed.fullness;
   decision.opened_by = formed.opened_by;
   decision.items = formed.flights.size();
+  decision.continued = formed.continued;
   decision.rows = formed.shape.rows;
   decision.tokens = formed.shape.tokens;
   decision.longest = formed.shape.longest;
@@ -140,30 +142,30 @@ void SchedulerCore::State::find_stuck() noexcept {
     ++stats.stuck_batches;
     for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
       in_flight.erase(*flight);
-      Waiter* waiter = flight->first_waiter;
-      while (waiter != nullptr) {
-        Waiter* const next = waiter->next;
-        if (waiter->deadline == kNoDeadline) end_waiter(*waiter, Outcome::stuck);
-        waiter = next;
-      }
+      end_undated(*flight, Outcome::stuck);
     }
+    if (stepping) end_kept(steps[batch.slot], Outcome::stuck);
   });
 }
 
-void SchedulerCore::State::start_batch() {
+void SchedulerCore::State::start_batch(StepSlot* slot) {
   std::vector<void*> works;
   if (!spare_works.empty()) {
     works = std::move(spare_works.back());
     spare_works.pop_back();
   }
   constexpr std::size_t kLeastRoom = 16;  // so that small batches of all sizes find room at once
-  make_room(works, std::max(kLeastRoom, former.most_flights(queue)));
+  const std::size_t going_on = slot != nullptr ? slot->ready.size() : 0;
+  make_room(works, std::max(kLeastRoom, former.most_flights(queue) + going_on));
+  std::vector<StepResult> results;
+  if (slot != nullptr) results.reserve(works.capacity());
   make_room(commands.run, commands.run.size() + 1);
   Batch& batch = batches.acquire();
   batch.formed = now;
   batch.level = stats.running_batches + 1;
-  const Trigger why = trigger();
-  FormedBatch formed = former.form(queue, outlook());
+  const Trigger why = slot != nullptr && !slot->ready.empty() ? Trigger::step : trigger();
+  FormedBatch formed = slot != nullptr ? form_step(*slot) : former.form(queue, outlook());
+  batch.slot = slot != nullptr ? slot->index : 0;
   batch.flights = formed.flights;
   batch.shape = formed.shape;
   batch.expected_end = ns_of(now) + (predicts ? model.mean(batch.level, batch.shape) : 0);
@@ -172,13 +174,17 @@ void SchedulerCore::State::start_batch() {
   run.id = BatchId{Slab<Batch>::id_of(batch)};
   run.formed = now;
   run.works = std::move(works);
+  run.slot = batch.slot;
+  run.steps = std::move(results);
+  if (slot != nullptr) run.steps.resize(batch.flights.size());
+  stats.kept_items -= formed.continued;
   for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
-    flight->state = FlightState::running;
+    run.works.push_back(flight->work);
+    if (std::exchange(flight->state, FlightState::running) == FlightState::ready) continue;
     ++flight->tenant->running;
     if (flight->urgent == kNoDeadline && flight->priority != Priority::batch) {
       standing.observe(now, now - flight->arrival, stats.batches > 0 ? admission.mean_batch() : Duration::zero());
     }
-    run.works.push_back(flight->work);
   }
   ++stats.batches;
   ++stats.running_batches;
@@ -207,6 +213,7 @@ void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept 
     case Outcome::stuck: ++stats.stuck; break;
     case Outcome::cancelled: ++stats.cancelled; break;
     case Outcome::shutting_down: ++stats.shut_down; break;
+    case Outcome::step_too_large: ++stats.step_too_large; break;
   }
   const Deadline deadline = waiter.deadline;
   waiters.release(waiter);
@@ -229,9 +236,19 @@ void SchedulerCore::State::end_all_waiters(Flight& flight, Outcome outcome) noex
   while (flight.first_waiter != nullptr) end_waiter(*flight.first_waiter, outcome);
 }
 
+/// Those without a deadline; the others end at theirs.
+void SchedulerCore::State::end_undated(Flight& flight, Outcome outcome) noexcept {
+  Waiter* waiter = flight.first_waiter;
+  while (waiter != nullptr) {
+    Waiter* const next = waiter->next;
+    if (waiter->deadline == kNoDeadline) end_waiter(*waiter, outcome);
+    waiter = next;
+  }
+}
+
 void SchedulerCore::State::drop_if_abandoned(Flight& flight) noexcept {
   if (flight.waiters > 0 || flight.state == FlightState::running) return;
-  queue.unlink(flight);
+  flight.state == FlightState::queued ? queue.unlink(flight) : leave_slot(flight);
   retire(flight);
 }
 
@@ -241,7 +258,7 @@ void SchedulerCore::State::retire(Flight& flight) noexcept {
   flights.release(flight);
 }
 
-void SchedulerCore::State::finish(Batch& batch, BatchEnd end) noexcept {
+void SchedulerCore::State::finish(Batch& batch, BatchEnd end, std::span<const StepResult> results) noexcept {
   stats.stuck_batches -= batch.stuck ? 1 : 0;
   decisions.finish(batch.decision, now - batch.formed);
   if (end == BatchEnd::ran && !batch.stuck) {
@@ -252,10 +269,12 @@ void SchedulerCore::State::finish(Batch& batch, BatchEnd end) noexcept {
   if (stats.running_batches == 0) earliest_stuck = kNoDeadline;
   expected_ends = stats.running_batches == 0 ? 0 : expected_ends - batch.expected_end;
   stats.running_items -= batch.flights.size();
-  while (Flight* flight = batch.flights.front()) {
+  if (stepping) steps[batch.slot].busy = false;
+  for (std::size_t i = 0; Flight* flight = batch.flights.front(); ++i) {
     batch.flights.remove(*flight);
-    --flight->tenant->running;
     if (flight->waiters == 0) ++stats.wasted_items;
+    if (i < results.size() && stays(*flight, batch, results[i])) continue;
+    --flight->tenant->running;
     end_all_waiters(*flight, Outcome::answered);
     retire(*flight);
   }
@@ -275,8 +294,8 @@ BatchingOptions usable(BatchingOptions options) {
 // ---- events --------------------------------------------------------------------------
 
 SchedulerCore::SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots,
-                             BatchLayout layout)
-    : state_(std::make_unique<State>(usable(batching), admission, slots, layout)) {}
+                             BatchLayout layout, Stepping stepping)
+    : state_(std::make_unique<State>(usable(batching), admission, slots, layout, stepping)) {}
 SchedulerCore::~SchedulerCore() = default;
 SchedulerCore::SchedulerCore(SchedulerCore&&) noexcept = default;
 SchedulerCore& SchedulerCore::operator=(SchedulerCore&&) noexcept = default;
@@ -331,16 +350,16 @@ void SchedulerCore::advance(TimePoint now) {
   state_->settle();
 }
 
-void SchedulerCore::batch_done(TimePoint now, BatchId id, BatchEnd end) {
+void SchedulerCore::batch_done(TimePoint now, BatchId id, BatchEnd end, std::span<const StepResult> steps) {
   State& state = *state_;
   state.begin(now);
-  if (Batch* batch = state.batches.find(static_cast<std::uint64_t>(id))) state.finish(*batch, end);
+  if (Batch* batch = state.batches.find(static_cast<std::uint64_t>(id))) state.finish(*batch, end, steps);
   state.settle();
 }
 
 void SchedulerCore::set_slots(TimePoint now, std::uint32_t slots) {
   state_->begin(now);
-  state_->slots = slots;
+  state_->use_slots(slots);
   state_->settle();
 }
 
@@ -377,6 +396,7 @@ void SchedulerCore::fail_remaining(TimePoint now) {
       state.end_all_waiters(*flight, Outcome::shutting_down);
     }
   });
+  for (StepSlot& slot : state.steps) state.end_kept(slot, Outcome::shutting_down);
   while (Flight* flight = state.queue.oldest()) {
     state.end_all_waiters(*flight, Outcome::shutting_down);
     state.drop_if_abandoned(*flight);
@@ -409,7 +429,7 @@ TimePoint SchedulerCore::next_wake() const noexcept {
   const State& state = *state_;
   if (state.starved) return state.now;
   const TimePoint deadline = std::min(state.deadlines.earliest(), state.earliest_stuck);
-  const bool lingering = !state.queue.empty() && state.stats.running_batches < state.slots;
+  const bool lingering = !state.queue.empty() && state_->has_free_slot();
   return lingering ? std::min(deadline, state.linger_end()) : deadline;
 }
 

@@ -49,6 +49,7 @@ enum class Outcome : std::uint8_t {
   stuck,       ///< its batch has been inside the model for too long
   cancelled,
   shutting_down,
+  step_too_large,  ///< its next step would break a cap of a batch
 };
 
 /// Deliver one waiter's end. Exactly one per accepted waiter.
@@ -65,12 +66,29 @@ enum class BatchEnd : std::uint8_t {
   failed,  ///< as a whole, or in parts that were run again: its time says nothing
 };
 
+/// How a step of an iterative model ended for one flight.
+struct StepResult {
+  enum class Kind : std::uint8_t {
+    done,
+    proceeds,  ///< has a next step
+    parked,    ///< has a next step, but none before `unpark`
+  };
+  Kind kind = Kind::done;
+  ItemSize next_size{};
+};
+
 /// Run these flights together, in this order, in a slot that is now taken.
 struct RunBatch {
   BatchId id{};
   TimePoint formed{};
   std::vector<void*> works;
+  // Iterative models only.
+  std::uint32_t slot = 0;           ///< which: it holds the state of the flights that go on
+  std::vector<StepResult> steps{};  ///< one for each work, for the driver to fill in for batch_done
 };
+
+/// Whether a flight may take several steps.
+enum class Stepping : std::uint8_t { single, iterative };
 
 /// The core has forgotten this flight; the driver may free `work`. After every
 /// Complete that names it, and never while its batch runs.
@@ -94,13 +112,15 @@ struct SchedulerStats {
   std::uint64_t refused_late = 0;    ///< it would have missed its deadline
   std::uint64_t refused_poison = 0;  ///< an equal one has failed alone lately
   std::uint64_t answered = 0, deadline_exceeded = 0, would_miss = 0, cancelled = 0, shut_down = 0;
-  std::uint64_t shed = 0, preempted = 0, stuck = 0;
+  std::uint64_t shed = 0, preempted = 0, stuck = 0, step_too_large = 0;
   std::uint64_t batches = 0, batched_items = 0;
   std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left
   std::uint32_t queued_items = 0;  ///< flights waiting now
   std::uint64_t queued_tokens = 0, queued_bytes = 0;
   std::uint32_t running_batches = 0, running_items = 0;
   std::uint32_t stuck_batches = 0;  ///< of the running ones
+  std::uint32_t kept_items = 0;     ///< flights between two steps
+  std::uint32_t parked_items = 0;   ///< of them
   std::uint32_t waiters = 0;        ///< accepted and not completed
 };
 
@@ -112,7 +132,7 @@ class SchedulerCore {
  public:
   /// Options must be valid (engine/options_check). `slots` may be 0 at first.
   SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots,
-                BatchLayout layout = BatchLayout::packed);
+                BatchLayout layout = BatchLayout::packed, Stepping stepping = Stepping::single);
   ~SchedulerCore();
   SchedulerCore(SchedulerCore&&) noexcept;
   SchedulerCore& operator=(SchedulerCore&&) noexcept;
@@ -147,13 +167,18 @@ class SchedulerCore {
   void advance(TimePoint now);
 
   /// The batch has run; its slot is free. Unknown or repeated ids are ignored.
-  void batch_done(TimePoint now, BatchId id, BatchEnd end = BatchEnd::ran);
+  /// `steps`: as in its RunBatch, filled in; a flight without one is done.
+  void batch_done(TimePoint now, BatchId id, BatchEnd end = BatchEnd::ran, std::span<const StepResult> steps = {});
+
+  /// The flight of this waiter may take its next step; no effect if it is not parked.
+  void unpark(TimePoint now, WaiterId id);
 
   /// A request of this key failed by itself where others did not: for a minute, equal ones
   /// are refused (backend_failed).
   void quarantine(TimePoint now, const Digest& key);
 
-  /// Slots may grow and shrink; running batches above the new number finish.
+  /// Slots may grow and shrink; running batches above the new number finish, and so do
+  /// flights that go on there.
   void set_slots(TimePoint now, std::uint32_t slots);
 
   /// A request is on its way (announced), or no longer is: it has been submitted, joined

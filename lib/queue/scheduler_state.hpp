@@ -14,6 +14,7 @@
 #include "queue/scheduler_core.hpp"
 #include "queue/single_flight.hpp"
 #include "queue/standing_queue.hpp"
+#include "queue/step_slots.hpp"
 #include "queue/tenant.hpp"
 
 namespace tidegate {
@@ -28,6 +29,7 @@ struct Batch : SlabNode {
   std::uint64_t decision = 0;  ///< its number in the log
   TimePoint stuck_at = kNoDeadline;
   bool stuck = false;
+  std::uint32_t slot = 0;  ///< iterative models only
 };
 
 /// Nanoseconds since the clock's start.
@@ -42,7 +44,8 @@ struct Batch : SlabNode {
 /// room for everything its end needs. Only a batch needs more; without memory it
 /// starts later.
 struct SchedulerCore::State {
-  State(const BatchingOptions& batching, const AdmissionOptions& caps, std::uint32_t slot_count, BatchLayout layout)
+  State(const BatchingOptions& batching, const AdmissionOptions& caps, std::uint32_t slot_count, BatchLayout layout,
+        Stepping steps_taken)
       : admission(batching, caps),
         former(batching, layout),
         model(layout),
@@ -50,22 +53,25 @@ struct SchedulerCore::State {
         standing(caps.max_standing_delay),
         stuck_after(batching.stuck_after),
         predicts(batching.prediction == Prediction::learned),
-        slots(slot_count) {
+        stepping(steps_taken == Stepping::iterative),
+        slots(0),
+        steps(batching.max_sequences > 0 ? batching.max_sequences : kSequencesPerPlace * batching.max_batch_size) {
     spare_works.reserve(kMostSpareLists);
     commands.complete.reserve(kFirstRoom);
     commands.retire.reserve(kFirstRoom);
     commands.run.reserve(kFirstRoom);
+    use_slots(slot_count);
   }
 
   void begin(TimePoint event_time) noexcept;
   void settle() noexcept;
   [[nodiscard]] Outlook outlook() const noexcept;
-  [[nodiscard]] bool may_start_batch() const noexcept;
+  [[nodiscard]] bool may_start_batch() noexcept;
   [[nodiscard]] TimePoint linger_end() const noexcept;
   void end_hopeless() noexcept;
   [[nodiscard]] bool end_late(Flight& flight, const Outlook& ahead) noexcept;
   [[nodiscard]] Trigger trigger() const noexcept;
-  void start_batch();
+  void start_batch(StepSlot* slot = nullptr);  ///< a slot: the next step there
   void log(Batch& batch, const FormedBatch& formed, Trigger trigger) noexcept;
 
   void make_room_for_waiter(Deadline deadline);
@@ -80,11 +86,23 @@ struct SchedulerCore::State {
   void end_waiter(Waiter& waiter, Outcome outcome) noexcept;
   void lose_urgency(Flight& flight) noexcept;
   void end_all_waiters(Flight& flight, Outcome outcome) noexcept;
+  void end_undated(Flight& flight, Outcome outcome) noexcept;
   void drop_if_abandoned(Flight& flight) noexcept;
   void retire(Flight& flight) noexcept;
-  void finish(Batch& batch, BatchEnd end) noexcept;
+  void finish(Batch& batch, BatchEnd end, std::span<const StepResult> results) noexcept;
   void watch(Batch& batch, const FormedBatch& formed) noexcept;
   void find_stuck() noexcept;
+
+  // Iterative models (scheduler_steps.cpp).
+  void use_slots(std::uint32_t count);
+  [[nodiscard]] bool has_free_slot() noexcept;
+  void start_steps();
+  [[nodiscard]] FormedBatch form_step(StepSlot& slot) noexcept;
+  void end_late_steps(StepSlot& slot) noexcept;
+  [[nodiscard]] bool stays(Flight& flight, const Batch& batch, const StepResult& step) noexcept;
+  void make_ready(Flight& flight) noexcept;
+  void leave_slot(Flight& flight) noexcept;
+  void end_kept(StepSlot& slot, Outcome outcome) noexcept;
 
   Admission admission;
   BatchFormer former;
@@ -95,7 +113,10 @@ struct SchedulerCore::State {
   Duration stuck_after;
   TimePoint earliest_stuck = kNoDeadline;  // no running batch is taken for stuck before
   bool predicts;
+  bool stepping;
   std::uint32_t slots;
+  StepSlots steps;              // of an iterative model; empty otherwise
+  std::uint64_t turns = 0;      // flights made ready so far
   std::uint32_t announced = 0;  // requests on their way
   std::uint64_t arrivals = 0;
   double expected_ends = 0;    // sum over running batches, ns since the clock's start
@@ -117,6 +138,9 @@ struct SchedulerCore::State {
   static constexpr std::size_t kMostSpareLists = 64;
   std::vector<std::vector<void*>> spare_works;  // empty, with room
   SchedulerStats stats;
+
+  /// Flights a slot keeps for each place in a batch, unless max_sequences says otherwise.
+  static constexpr std::uint32_t kSequencesPerPlace = 4;
 };
 
 }  // namespace tidegate

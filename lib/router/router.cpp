@@ -111,6 +111,16 @@ std::optional<ReplicaLease> Router::acquire() {
   return ReplicaLease(table_, static_cast<std::uint32_t>(best->id));
 }
 
+std::optional<ReplicaLease> Router::acquire(ReplicaId id) {
+  const MutexLock lock(table_->mutex);
+  const auto it = table_->find(static_cast<std::uint32_t>(id));
+  if (it == table_->slots.end() || !it->has_room()) return std::nullopt;
+  ++it->leased;
+  ++it->leases_total;
+  it->last_leased = ++table_->leases;
+  return ReplicaLease(table_, static_cast<std::uint32_t>(id));
+}
+
 std::uint32_t Router::total_concurrency() const {
   const MutexLock lock(table_->mutex);
   std::uint32_t total = 0;

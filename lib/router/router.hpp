@@ -50,6 +50,8 @@ class Router {
 
   /// nullopt if no replica has room.
   [[nodiscard]] std::optional<ReplicaLease> acquire();
+  /// The same of one replica; nullopt also if it is unknown or draining.
+  [[nodiscard]] std::optional<ReplicaLease> acquire(ReplicaId id);
 
   /// Room over all replicas that take leases.
   [[nodiscard]] std::uint32_t total_concurrency() const;

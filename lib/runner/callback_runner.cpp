@@ -22,10 +22,12 @@ Error threw(std::string_view what, const std::exception& failure) {
   return Error(ErrorCode::host_failed, fmt::format("{} threw: {}", what, first_line(failure.what())));
 }
 
-ModelInfo callback_info(const std::string& fingerprint, BatchLayout layout) {
+ModelInfo callback_info(const CallbackOptions& options) {
+  const std::string& fingerprint = options.fingerprint;
   ModelInfo info;
-  info.layout = layout;
+  info.layout = options.layout;
   info.kind = "callback";
+  info.iterative = options.iterative;
   // Without a fingerprint nobody can say which answers are equal.
   info.deterministic = !fingerprint.empty();
   if (info.deterministic) info.fingerprint = Sha256().update_field("callback").update_field(fingerprint).finish();
@@ -35,9 +37,7 @@ ModelInfo callback_info(const std::string& fingerprint, BatchLayout layout) {
 class CallbackRunner final : public ModelRunner {
  public:
   explicit CallbackRunner(CallbackOptions options)
-      : run_(std::move(options.run)),
-        size_(std::move(options.size)),
-        info_(callback_info(options.fingerprint, options.layout)) {}
+      : run_(std::move(options.run)), size_(std::move(options.size)), info_(callback_info(options)) {}
 
   const ModelInfo& info() const noexcept override { return info_; }
 
@@ -68,9 +68,13 @@ class CallbackRunner final : public ModelRunner {
     try {
       run_(batch);
     } catch (const std::exception& failure) {
-      for (BatchItem& item : batch) item.output = threw("the callback", failure);
+      for (BatchItem& item : batch) {
+        item.step = StepEnd::done;
+        item.output = threw("the callback", failure);
+      }
     } catch (...) {
       for (BatchItem& item : batch) {
+        item.step = StepEnd::done;
         item.output = Error(ErrorCode::host_failed, "the callback threw something that is no std::exception");
       }
     }

@@ -14,6 +14,7 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint32_t kMaxDimension = 65536;
+constexpr std::uint32_t kMaxSteps = 1'000'000;
 constexpr Duration kMaxCost = std::chrono::hours(1);
 constexpr Duration kMaxRun = std::chrono::hours(24);  // keeps `now + run` far from overflow
 
@@ -31,6 +32,10 @@ Result<void> check_options(const SyntheticOptions& options) {
   if (options.dimension < 1 || options.dimension > kMaxDimension) {
     return Error(ErrorCode::invalid_argument, fmt::format("SyntheticOptions.dimension is {}, must be between 1 and {}",
                                                           options.dimension, kMaxDimension));
+  }
+  if (options.steps < 1 || options.steps > kMaxSteps) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("SyntheticOptions.steps is {}, must be between 1 and {}", options.steps, kMaxSteps));
   }
   return {};
 }
@@ -77,14 +82,17 @@ Digest seed_of(const Input& input) {
   return hash.finish();
 }
 
-/// Numbers in [-1, 1), drawn by splitmix64 (Steele, Lea, Flood 2014) from the digest.
-Tensor answer_for(const Input& input, std::uint32_t dimension) {
+/// Numbers in [-1, 1), drawn by splitmix64 (Steele, Lea, Flood 2014) from the digest; each
+/// part of the answer goes on where the one before ended.
+Tensor answer_for(const Input& input, std::uint32_t dimension, std::uint32_t part = 0) {
+  constexpr std::uint64_t kStride = 0x9e3779b97f4a7c15U;
   const Digest seed = seed_of(input);
   std::uint64_t state = 0;
   for (std::size_t i = 0; i < 8; ++i) state = state << 8 | seed[i];
+  state += kStride * dimension * part;
   std::vector<float> values(dimension);
   for (float& value : values) {
-    state += 0x9e3779b97f4a7c15U;
+    state += kStride;
     std::uint64_t mixed = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9U;
     mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebU;
     mixed ^= mixed >> 31;
@@ -113,13 +121,23 @@ void wait_out(Clock& clock, Duration time) {
   while (!bell->done) lock.wait(bell->rung);
 }
 
+/// An item of an iterative model between its steps.
+struct Progress {
+  std::uint64_t to_take_in = 0;  ///< tokens of the input
+  std::uint32_t emitted = 0;     ///< chunks
+};
+
 class SyntheticRunner final : public ModelRunner {
  public:
   explicit SyntheticRunner(SyntheticOptions options) : options_(std::move(options)) {
     if (options_.clock == nullptr) options_.clock = make_steady_clock();
     info_.kind = "synthetic";
     // The times decide when an answer comes, not what it is.
-    info_.fingerprint = Sha256().update_field("synthetic 1").update_u64(options_.dimension).finish();
+    Sha256 hash;
+    hash.update_field("synthetic 1").update_u64(options_.dimension);
+    info_.iterative = options_.steps > 1;
+    if (info_.iterative) hash.update_u64(options_.steps);
+    info_.fingerprint = hash.finish();
   }
 
   const ModelInfo& info() const noexcept override { return info_; }
@@ -127,7 +145,7 @@ class SyntheticRunner final : public ModelRunner {
   Result<PreparedInput> prepare(Input input) override {
     TIDEGATE_CHECK(check_plain_input(input));
     PreparedInput prepared;
-    prepared.size.tokens = token_count(input);
+    prepared.size.tokens = next_tokens(token_count(input));
     prepared.size.bytes = input_bytes(input);
     prepared.input = std::move(input);
     return prepared;
@@ -135,15 +153,53 @@ class SyntheticRunner final : public ModelRunner {
 
   void run(std::span<BatchItem> batch) override {
     Duration time = options_.base;
-    for (const BatchItem& item : batch) {
+    for (BatchItem& item : batch) {
       time += times(options_.per_item, item.input->size.rows);
-      time = std::min(time + times(options_.per_token, item.input->size.tokens), kMaxRun);
+      time = std::min(time + times(options_.per_token, take_in(item)), kMaxRun);
     }
     wait_out(*options_.clock, time);
-    for (BatchItem& item : batch) item.output = std::vector{answer_for(item.input->input, options_.dimension)};
+    for (BatchItem& item : batch) answer(item);
   }
 
  private:
+  [[nodiscard]] std::uint64_t next_tokens(std::uint64_t left) const noexcept {
+    const bool in_parts = info_.iterative && options_.chunk > 0;
+    return in_parts ? std::min(left, options_.chunk) : left;
+  }
+
+  /// The tokens of the item's step.
+  [[nodiscard]] std::uint64_t take_in(BatchItem& item) const {
+    if (!info_.iterative) return item.input->size.tokens;
+    if (item.state == nullptr) {
+      const auto progress = std::make_shared<Progress>();
+      progress->to_take_in = token_count(item.input->input);
+      item.state = progress;
+    }
+    std::uint64_t& left = static_cast<Progress*>(item.state.get())->to_take_in;
+    if (left == 0) return 1;
+    const std::uint64_t tokens = next_tokens(left);
+    left -= tokens;
+    return tokens;
+  }
+
+  void answer(BatchItem& item) const {
+    if (!info_.iterative) {
+      item.output = std::vector{answer_for(item.input->input, options_.dimension)};
+      return;
+    }
+    Progress& progress = *static_cast<Progress*>(item.state.get());
+    if (progress.to_take_in == 0) {
+      item.emitted = {answer_for(item.input->input, options_.dimension, progress.emitted++)};
+    }
+    if (progress.emitted == options_.steps) {
+      item.output = std::vector<Tensor>();
+      return;
+    }
+    item.step = StepEnd::proceeds;
+    item.next_size = {item.input->size.rows, 1, item.input->size.bytes};
+    if (progress.to_take_in > 0) item.next_size.tokens = next_tokens(progress.to_take_in);
+  }
+
   SyntheticOptions options_;
   ModelInfo info_;
 };

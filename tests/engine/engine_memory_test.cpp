@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "engine/engine_rig.hpp"
+#include "engine/stream_rig.hpp"
 
 namespace {
 
@@ -314,4 +314,57 @@ TEST_CASE("engine memory 4.13/66: a caller that waits and runs out of memory at 
   for (const char* gauge : {"tidegate_queue_items", "tidegate_running_batches", "tidegate_requests_in_flight"}) {
     CHECK(metrics.value(gauge) == 0);
   }
+}
+
+TEST_CASE("engine memory 4.13/66: streams that run out of memory at any allocation end once, after their chunks") {
+  bool more = true;
+  long failures = 0;
+  for (long n = 0; more; ++n) {
+    CAPTURE(n);
+    REQUIRE(n < 5000);
+    auto executor = std::make_shared<ManualExecutor>();
+    auto clock = std::make_shared<ManualClock>();
+    auto engine = *Engine::create(
+        {.completions = executor, .workers = executor, .clock = clock, .drain_timeout = Duration::zero()});
+    std::vector<Replica> set;
+    set.push_back({std::make_unique<StepRunner>(), {}});
+    REQUIRE(engine.add_model("step", std::move(set)));
+    const long before = refused_allocations;
+    const auto starved = [n](auto&& action) {
+      allowed = n;
+      action();
+      allowed = std::numeric_limits<long>::max();
+    };
+    std::vector<Stream> streams;
+    for (int i = 0; i < 2; ++i) {
+      Request request{"step", std::string("a 6"), {.deadline = clock->now() + std::chrono::hours(1)}};
+      starved([&] {
+        auto stream = engine.stream(std::move(request), {.buffer_chunks = 2});
+        allowed = std::numeric_limits<long>::max();
+        if (stream) streams.push_back(*std::move(stream));
+      });
+    }
+    std::vector<Taken> taken(streams.size());
+    for (int round = 0; round < 12; ++round) {
+      for (std::size_t i = 0; i < streams.size(); ++i) {
+        std::optional<StreamEvent> event;
+        starved([&] { event = streams[i].try_next(); });
+        if (event) taken[i].add(*std::move(event));
+      }
+      starved([&] { executor->run_one(); });
+      starved([&] { clock->advance(std::chrono::milliseconds(1)); });
+    }
+    executor->run_all();
+    starved([&] { engine.drain(Duration::zero()); });
+    executor->run_all();
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      taken[i].take_from(streams[i]);
+      CHECK(taken[i].end);
+    }
+    CHECK(engine.metrics().value("tidegate_requests_in_flight") == 0);
+    CHECK(engine.metrics().value("tidegate_kept_items") == 0);
+    more = refused_allocations > before;
+    if (more) ++failures;
+  }
+  CHECK(failures > 5);
 }

@@ -37,6 +37,7 @@ class Usage(unittest.TestCase):
         for arguments in ([], ["sail"], ["encode"], ["encode", "--model", "x", "--input", "-", "--output", "y", "--threads", "0"],
                           ["encode", "--model", "x", "--input", "-", "--output", "y", "--precision", "f12"],
                           ["bench", "--model", "x", "--precision", ""],
+                          ["bench"], ["bench", "--stream", "0"], ["bench", "--model", "x", "--chunks", "4"],
                           ["bench", "--model", "x", "--isa", "avx1024"],
                           ["bench", "--model", "x", "--precision", "bf16", "--calibration", os.devnull],
                           ["bench", "--model", "x", "--precision", "int8", "--calibration", os.devnull],
@@ -44,6 +45,23 @@ class Usage(unittest.TestCase):
             code, _, errors = run(*arguments)
             self.assertEqual(code, 2, arguments)
             self.assertTrue(errors, arguments)
+
+    def test_bench_measures_streams(self):
+        flags = ["bench", "--stream", 24, "--in-flight", 12, "--chunks", 6, "--base-us", 1000, "--per-token-us", 1]
+        code, text, errors = run(*flags, "--json")
+        self.assertEqual(code, 0, errors)
+        one, together = json.loads(text)["steps"]
+        self.assertEqual((one["in_flight"], together["in_flight"]), (1, 12))
+        # Chunks cost mostly the step, so a step of many is worth many.
+        self.assertAlmostEqual(one["chunks_per_step"], 1)
+        self.assertGreater(together["chunks_per_step"], 4)
+        self.assertGreater(together["chunks_per_second"], 2 * one["chunks_per_second"])
+        for step in (one, together):
+            self.assertGreaterEqual(step["between_chunks_p50_ms"], 0.9)
+            self.assertGreaterEqual(step["first_chunk_p99_ms"], step["first_chunk_p50_ms"])
+        code, text, errors = run(*flags)
+        self.assertEqual(code, 0, errors)
+        self.assertIn("together", text)
 
     def test_a_wrong_name_of_a_flag_is_shown_with_the_allowed_ones(self):
         for flag, names in (("--precision", PRECISIONS), ("--isa", INSTRUCTION_SETS)):

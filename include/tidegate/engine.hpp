@@ -35,9 +35,23 @@ struct Replica {
   ReplicaOptions options{};
 };
 
+/// Whether a model's speed is measured when it is added, and kept when it is drained.
+enum class Calibration : std::uint8_t { on, off };
+
+/// What is known of a model's speed before its first request. When it is added, a profile
+/// that an earlier run has kept is read, or a few batches are run, for about 300 ms at most. A
+/// single batch that takes longer is not cut short.
+struct CalibrationOptions {
+  Calibration mode = Calibration::on;
+  std::vector<Input> inputs{};  ///< of about three lengths; empty = ModelInfo::sample_inputs
+  /// Where the profile is kept; empty = ModelInfo::folder, and nowhere if that is empty too.
+  std::string folder{};
+};
+
 struct ModelOptions {
   BatchingOptions batching{};
   AdmissionOptions admission{};
+  CalibrationOptions calibration{};
 };
 
 /// How one drain ended.
@@ -129,7 +143,7 @@ class Engine {
   /// The last 256 batches of a model and why each is as it is, oldest first (to_text
   /// prints one); empty name = the only model. Errors: not_found, out_of_memory.
   [[nodiscard]] Result<std::vector<BatchDecision>> explain(std::string_view name = {}) const;
-  /// What the queue has learned about a model's speed; empty name = the only one.
+  /// What the queue knows about a model's speed, and from where; empty name = the only one.
   /// Errors: not_found.
   [[nodiscard]] Result<LatencyProfile> latency_profile(std::string_view name = {}) const;
 

@@ -114,6 +114,8 @@ constexpr std::array<std::string_view, 0> kNamesOf{};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Linger>{"anyone", "announced"};
 template <>
+constexpr std::array<std::string_view, 2> kNamesOf<Calibration>{"on", "off"};
+template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
 template <>
 constexpr std::array<std::string_view, 5> kNamesOf<CachePolicy>{"s3_fifo", "lru", "lfu", "w_tiny_lfu", "ttl_only"};
@@ -154,6 +156,7 @@ constexpr auto kEngine = &EngineConfig::engine;
 constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
+constexpr auto kCalibration = &ModelOptions::calibration;
 constexpr auto kLimits = &AdmissionOptions::tenant_limits;
 constexpr auto kCost = &ModelConfig::synthetic;
 
@@ -267,6 +270,12 @@ constexpr std::array kModelFields{
         {"admission.requests_per_day", "requests", "rate of one tenant; 0 = no limit"}, limits::kRate),
     integer<kOptions, kAdmission, kLimits, &TenantLimits::tokens_per_minute>(
         {"admission.tokens_per_minute", "tokens", "rate of one tenant; 0 = no limit"}, limits::kRate),
+    choice<kOptions, kCalibration, &CalibrationOptions::mode>(
+        {"calibration.mode", "", "whether the model's speed is measured when it is loaded and kept when drained"},
+        "on|off"),
+    text<kOptions, kCalibration, &CalibrationOptions::folder>(
+        {"calibration.folder", "", "where its latency profile is kept; empty = beside the model, if it has a folder"},
+        kAnyText),
     duration<kCost, &SyntheticOptions::base>({"synthetic.base_us", "", "time a batch takes", kSynthetic},
                                              kSyntheticCost),
     duration<kCost, &SyntheticOptions::per_item>({"synthetic.per_item_us", "", "time each item adds", kSynthetic},

@@ -94,6 +94,7 @@ DrainReport Engine::Impl::drain_once(Duration bound) noexcept {
     // must not stop before them. It only posts, so the wait is short.
     one->await_performed();
     report.stuck_batches += one->stats().running_batches;
+    one->keep_speed();
   }
   report.finished = answered() - answered_before;
   return report;

@@ -142,6 +142,8 @@ Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> rep
                                const ModelOptions& model_options) {
   Model model;
   model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services);
+  // A model that fails on its samples is served without a calibration.
+  static_cast<void>(model.pipeline->learn_speed(model_options.calibration, model_options.batching));
   std::shared_ptr<Executor> workers = options.workers;
   if (workers == nullptr) {
     workers = model.workers = std::make_shared<ThreadPool>("tidegate-run", model.pipeline->total_concurrency());

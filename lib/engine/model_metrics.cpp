@@ -62,6 +62,15 @@ void ModelMetrics::completed(const Response* response, const Error* error, Durat
   });
 }
 
+void ModelMetrics::profile_file(const char* outcome) noexcept {
+  count([&] {
+    registry_
+        .counter("tidegate_latency_profile_files_total", "Kept latency profiles: read, refused, written",
+                 {{"model", model_}, {"outcome", outcome}})
+        .add();
+  });
+}
+
 void ModelMetrics::batch_ran(std::size_t items, Duration run) noexcept {
   batch_items_.record(static_cast<double>(items));
   run_seconds_.record(seconds(run));

@@ -19,6 +19,8 @@ class ModelMetrics {
   /// One completed request; `error` is null for an answer.
   void completed(const Response* response, const Error* error, Duration total) noexcept;
   void batch_ran(std::size_t items, Duration run) noexcept;
+  /// What became of a kept latency profile: loaded, ignored, kept, not_kept.
+  void profile_file(const char* outcome) noexcept;
   void callback_threw() noexcept { callback_exceptions_.add(); }
 
  private:

@@ -17,6 +17,7 @@
 #include "engine/services.hpp"
 #include "engine/waiter_table.hpp"
 #include "engine/work.hpp"
+#include "queue/latency_model.hpp"
 #include "queue/scheduler_core.hpp"
 #include "router/router.hpp"
 
@@ -37,6 +38,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
  public:
   Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
            std::shared_ptr<Services> services);
+
+  /// Reads the kept profile or measures the first replica; before `start`. A model that has
+  /// neither is served all the same. Error: it fails on its own samples.
+  [[nodiscard]] Result<void> learn_speed(const CalibrationOptions& options, const BatchingOptions& batching);
+  /// Keeps what was learned for the next start. A folder that cannot be written is no error.
+  void keep_speed() noexcept;
 
   /// `workers` runs the batches; set once, before the first request.
   void start(std::shared_ptr<Executor> workers);
@@ -178,6 +185,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   WorkPool works_ TIDEGATE_GUARDED_BY(mutex_);
   BatchJobPool jobs_ TIDEGATE_GUARDED_BY(mutex_);
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
+  std::string profile_path_ TIDEGATE_GUARDED_BY(mutex_);          ///< empty = the profile is not kept, or not any more
   TimePoint alarm_at_ TIDEGATE_GUARDED_BY(mutex_) = kNoDeadline;  ///< kNoDeadline = none is set
   AlarmId alarm_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   UniqueFunction<void()> idle_note_ TIDEGATE_GUARDED_BY(mutex_);

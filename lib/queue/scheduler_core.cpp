@@ -400,4 +400,7 @@ std::vector<BatchDecision> SchedulerCore::decisions() const { return state_->dec
 
 LatencyProfile SchedulerCore::profile() const noexcept { return state_->model.profile(); }
 
+LatencyModel& SchedulerCore::latency() noexcept { return state_->model; }
+const LatencyModel& SchedulerCore::latency() const noexcept { return state_->model; }
+
 }  // namespace tidegate

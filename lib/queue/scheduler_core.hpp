@@ -20,6 +20,8 @@
 
 namespace tidegate {
 
+class LatencyModel;
+
 enum class WaiterId : std::uint64_t {};  ///< slot and generation; never reused
 enum class BatchId : std::uint64_t {};
 
@@ -189,6 +191,10 @@ class SchedulerCore {
 
   /// What has been learned about the model's speed.
   [[nodiscard]] LatencyProfile profile() const noexcept;
+
+  /// What the queue knows of the model's speed, to be taught before the first event.
+  [[nodiscard]] LatencyModel& latency() noexcept;
+  [[nodiscard]] const LatencyModel& latency() const noexcept;
 
   static constexpr std::uint32_t kMaxWaitersPerFlight = 1024;
 

@@ -7,6 +7,7 @@
 #include "base/try.hpp"
 #include "base/utf8.hpp"
 #include "runner/encoder/prepared_network.hpp"
+#include "runner/encoder/probe_texts.hpp"
 
 namespace tidegate {
 namespace {
@@ -85,7 +86,20 @@ Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const En
   TIDEGATE_TRY(encoder_, SequenceEncoder::create(*model_, std::move(prepared.image), kernels_of(kernels),
                                                  tuning.products, *team_));
   describe(prepared, kernels);
+  add_samples(options);
   return {};
+}
+
+/// Texts of few, some and many words.
+void TextEncoderRunner::add_samples(const TextEncoderOptions& options) {
+  const std::span<const std::string_view> texts = probe_texts();
+  for (const std::size_t sentences : {1UL, 4UL, 16UL}) {
+    std::string text;
+    for (std::size_t i = 0; i < sentences; ++i) text.append(i == 0 ? "" : " ").append(texts[i]);
+    info_.sample_inputs.emplace_back(std::move(text));
+  }
+  info_.threads = options.threads;
+  info_.folder = options.pack_folder.empty() ? options.folder : options.pack_folder;
 }
 
 void TextEncoderRunner::describe(const PreparedNetwork& prepared, KernelSet kernels) {

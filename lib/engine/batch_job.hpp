@@ -21,6 +21,7 @@ struct BatchJob {
   BatchId id{};
   std::vector<void*> works;      ///< Work*
   std::vector<BatchItem> items;  ///< while it computes
+  ReplicaWork load{};            ///< what is foreseen of it
   std::optional<ReplicaLease> lease;
   PendingRequest* leader = nullptr;  ///< whose caller runs it; null = a worker
   TimePoint computed{};              ///< the model's answers are where they belong

@@ -113,6 +113,11 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
     gauge("tidegate_running_batches", "Batches inside the model", stats.running_batches);
     gauge("tidegate_stuck_batches", "Batches inside the model for far too long", stats.stuck_batches);
     gauge("tidegate_requests_in_flight", "Requests accepted and not completed", stats.waiters);
+    const auto seconds = [&](const char* name, const char* help, Duration value) {
+      samples.push_back({name, help, MetricKind::gauge, labels, std::chrono::duration<double>(value).count()});
+    };
+    seconds("tidegate_expected_seconds", "Foreseen until a request that comes now is answered; 0 = not known",
+            model->expected_time());
     const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
       samples.push_back({name, help, MetricKind::counter, labels, static_cast<double>(value)});
     };

@@ -259,7 +259,7 @@ bool Pipeline::dispatch(BatchJob& job) noexcept {
     return true;
   }
   const std::uint64_t ticket = job.ticket();
-  job.lease = router_.acquire();
+  job.lease = router_.acquire(job.load);
   try {
     workers_->post([self = shared_from_this(), &job, ticket] {
       if (job.take(ticket)) self->run(job);
@@ -276,7 +276,7 @@ bool Pipeline::dispatch(BatchJob& job) noexcept {
 
 /// Runs on a worker, or on the thread of a caller that waits for its answer.
 void Pipeline::run(BatchJob& job) noexcept {
-  if (!job.lease) job.lease = router_.acquire();
+  if (!job.lease) job.lease = router_.acquire(job.load);
   const BatchEnd end = compute(job);
   job.lease.reset();  // before the scheduler hands the slot to the next batch
   Effects effects;

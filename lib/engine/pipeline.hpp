@@ -68,6 +68,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void await_performed();                     ///< until every completion decided so far is posted
   [[nodiscard]] SchedulerStats stats() const;
   [[nodiscard]] LatencyProfile latency_profile() const;
+  [[nodiscard]] Duration expected_time() const;  ///< of an interactive request that came now
   [[nodiscard]] std::vector<BatchDecision> decisions() const;
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }

@@ -67,6 +67,7 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
   for (RunBatch& batch : batches) {
     BatchJob& job = jobs_.take();
     job.id = batch.id;
+    job.load = {batch.formed, batch.predicted};
     job.works.swap(batch.works);
     core_.take_back(std::move(batch.works));
     for (void* one : job.works) {
@@ -382,11 +383,6 @@ void Pipeline::on_idle(UniqueFunction<void()> note) {
     }
   }
   note();
-}
-
-LatencyProfile Pipeline::latency_profile() const {
-  MutexLock lock(mutex_);
-  return core_.profile();
 }
 
 std::vector<BatchDecision> Pipeline::decisions() const {

@@ -58,6 +58,16 @@ Result<void> Pipeline::learn_speed(const CalibrationOptions& options, const Batc
   return {};
 }
 
+LatencyProfile Pipeline::latency_profile() const {
+  MutexLock lock(mutex_);
+  return core_.profile();
+}
+
+Duration Pipeline::expected_time() const {
+  MutexLock lock(mutex_);
+  return core_.expected_time(services_->clock->now(), Priority::interactive);
+}
+
 void Pipeline::keep_speed() noexcept {
   try {
     std::optional<LatencyMemory> memory;

@@ -162,6 +162,7 @@ void SchedulerCore::State::start_batch() {
   RunBatch& run = commands.run.emplace_back();
   run.id = BatchId{Slab<Batch>::id_of(batch)};
   run.formed = now;
+  run.predicted = Duration(static_cast<std::int64_t>(formed.mean_ns));
   run.works = std::move(works);
   for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
     flight->state = FlightState::running;
@@ -399,6 +400,12 @@ const SchedulerStats& SchedulerCore::stats() const noexcept { return state_->sta
 std::vector<BatchDecision> SchedulerCore::decisions() const { return state_->decisions.read(); }
 
 LatencyProfile SchedulerCore::profile() const noexcept { return state_->model.profile(); }
+
+Duration SchedulerCore::expected_time(TimePoint now, Priority priority) const noexcept {
+  if (state_->outlook().model == nullptr) return Duration::zero();
+  constexpr double kMost = 9e18;
+  return Duration(static_cast<std::int64_t>(std::min(kMost, state_->estimated_time(now, {}, priority))));
+}
 
 LatencyModel& SchedulerCore::latency() noexcept { return state_->model; }
 const LatencyModel& SchedulerCore::latency() const noexcept { return state_->model; }

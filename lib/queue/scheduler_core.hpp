@@ -71,6 +71,7 @@ struct RunBatch {
   BatchId id{};
   TimePoint formed{};
   std::vector<void*> works;
+  Duration predicted{0};  ///< mean time inside the model; zero = not known
 };
 
 /// The core has forgotten this flight; the driver may free `work`. After every
@@ -191,6 +192,10 @@ class SchedulerCore {
 
   /// What has been learned about the model's speed.
   [[nodiscard]] LatencyProfile profile() const noexcept;
+
+  /// When a smallest request that came now would be answered, as check_deadline foresees it;
+  /// zero while the model's speed is not known.
+  [[nodiscard]] Duration expected_time(TimePoint now, Priority priority) const noexcept;
 
   /// What the queue knows of the model's speed, to be taught before the first event.
   [[nodiscard]] LatencyModel& latency() noexcept;

@@ -68,7 +68,7 @@ struct SchedulerCore::State {
   void make_room_for_waiter(Deadline deadline);
   Result<Accepted> accept(const Submission& submission);
   Result<void> check_deadline(const Submission& submission, const ItemSize& size) noexcept;
-  [[nodiscard]] double estimated_time(const ItemSize& size, Priority priority) const noexcept;
+  [[nodiscard]] double estimated_time(TimePoint from, const ItemSize& size, Priority priority) const noexcept;
   void displace(const ItemSize& size) noexcept;
   [[nodiscard]] Flight* joinable(const Digest& key) const noexcept;
   Flight& open_flight(const Submission& submission, Tenant& tenant) noexcept;

@@ -89,6 +89,16 @@ class Engine {
   /// models), out_of_memory, unavailable (no thread).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
+  /// Serves `name` from other replicas from now on, without losing a request: new ones go to
+  /// the new version at once. What waits for the former goes there too, where the new one takes
+  /// its prepared inputs (equal ModelInfo::preparation or fingerprint) and the request is not
+  /// pinned (RequestOptions::version); the rest is answered by the former, which is destroyed on
+  /// the completion executor when it has nothing left to do. An answer is cached under the version that
+  /// computed it. Blocks while the new version is calibrated. Errors: as add_model; not_found (no
+  /// such model), and what the new version answers if it fails on its samples: then
+  /// nothing has changed.
+  [[nodiscard]] Result<void> replace_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
+
   /// Starts one request. Never blocks on the model; costs the caller the look-up in
   /// memory and, on a miss, the preparation of the input (tokenizing).
   /// On success `on_done` runs exactly once, later, on the completion executor and

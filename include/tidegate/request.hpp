@@ -43,6 +43,12 @@ enum class Priority : std::uint8_t {
   return "unknown";
 }
 
+/// Which version of a model answers when it is replaced while the request waits.
+enum class Version : std::uint8_t {
+  any,     ///< the newer one, where it takes inputs that the former has prepared
+  pinned,  ///< the one that has accepted it
+};
+
 struct RequestOptions {
   /// No answer is of use after this moment; the request then completes with
   /// deadline_exceeded, whatever state it is in.
@@ -51,6 +57,7 @@ struct RequestOptions {
   Priority priority = Priority::interactive;
   /// Whose request it is: tenants of one class share the replicas by tokens. Empty = nobody's.
   std::string tenant{};
+  Version version = Version::any;  ///< see Engine::replace_model
 };
 
 struct Request {

@@ -58,7 +58,7 @@ Result<std::vector<CalibrationPoint>> calibrate(ModelRunner& runner, std::span<c
   const TimePoint start = clock.now();
   std::vector<PreparedInput> prepared;
   for (const Input& input : inputs) {
-    auto ready = guarded_prepare(runner, input);
+    auto ready = guarded_prepare(runner, Input(input));
     if (!ready) return std::vector<CalibrationPoint>{};
     prepared.push_back(*std::move(ready));
   }

@@ -63,12 +63,14 @@ void ModelMetrics::completed(const Response* response, const Error* error, Durat
 }
 
 void ModelMetrics::profile_file(const char* outcome) noexcept {
-  count([&] {
+  try {
     registry_
         .counter("tidegate_latency_profile_files_total", "Kept latency profiles: read, refused, written",
                  {{"model", model_}, {"outcome", outcome}})
         .add();
-  });
+  } catch (...) {
+    // Uncounted, as above.
+  }
 }
 
 void ModelMetrics::batch_ran(std::size_t items, Duration run) noexcept {

@@ -111,6 +111,7 @@ Result<void> Pipeline::admit(Passage& passage) {
   if (waiters_.full()) return Error(ErrorCode::queue_full, "too many requests are in flight");
   PendingRequest& waiter = waiters_.add(passage.accepted, passage.options.deadline);
   waiter.awaited = passage.awaited;
+  waiter.version = passage.options.version;
   passage.waiter = &waiter;
   passage.handle = WaiterTable::handle(waiter);
   return {};

@@ -23,8 +23,9 @@
 
 namespace tidegate {
 
-/// Lock order: mutex_, then the clock's, the router's, the memory cache's or an executor's
-/// own lock. Runners, further cache tiers and callbacks are never called under mutex_.
+/// Lock order: mutex_, then that of a newer version of the model, then the clock's, the router's,
+/// the memory cache's or an executor's own lock. Runners, further cache tiers and callbacks are never called under
+/// mutex_.
 ///
 /// What throws (an allocation, the program's executor, clock or cache tier) is caught
 /// where the request can still be refused; from its acceptance on, ending a request
@@ -60,6 +61,16 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// While the result lives, a free slot may wait for a request (Linger::announced); null
   /// where nothing waits for announced ones.
   [[nodiscard]] std::shared_ptr<void> announce();
+
+  // Replacement by a newer version (pipeline_succession.cpp).
+
+  /// What waits here and may be answered by another version waits there from now on, where
+  /// that one takes prepared inputs of this one's. Every request stays known here, under its handle,
+  /// until it has been answered.
+  void hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept;
+  /// Of handles: those of this pipeline are below. Set before the first request.
+  [[nodiscard]] std::uint32_t next_generation() const noexcept;
+  void number_requests_from(std::uint32_t generation) noexcept;
 
   // Drain, in the order the engine calls it (engine/drain.cpp).
   void close() noexcept;                      ///< refuses new requests, dispatches what waits
@@ -123,6 +134,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] Result<Response> await(PendingRequest& own) noexcept;
   void vacate(PendingRequest* first) noexcept;
 
+  // replacement (pipeline_succession.cpp)
+  void hand_over(std::uint64_t handle, Pipeline& successor);
+  [[nodiscard]] bool take_over(PendingRequest& from, const SchedulerCore::Waiting& waiting,
+                               Engine::Callback& forward) noexcept TIDEGATE_REQUIRES(mutex_);
+  void answered_elsewhere(std::uint64_t handle, Result<Response> result) noexcept;
+
   // what the caches know and are told (pipeline_cache.cpp)
   [[nodiscard]] std::optional<CacheHit> look_up(Passage& passage);
   /// The error that the model gave an equal request a short while ago.
@@ -185,11 +202,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   WaiterTable waiters_ TIDEGATE_GUARDED_BY(mutex_);
   WorkPool works_ TIDEGATE_GUARDED_BY(mutex_);
   BatchJobPool jobs_ TIDEGATE_GUARDED_BY(mutex_);
+  std::shared_ptr<Pipeline> successor_ TIDEGATE_GUARDED_BY(mutex_);  ///< has taken requests of this one
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
   std::string profile_path_ TIDEGATE_GUARDED_BY(mutex_);          ///< empty = the profile is not kept, or not any more
   TimePoint alarm_at_ TIDEGATE_GUARDED_BY(mutex_) = kNoDeadline;  ///< kNoDeadline = none is set
   AlarmId alarm_ TIDEGATE_GUARDED_BY(mutex_) = 0;
-  UniqueFunction<void()> idle_note_ TIDEGATE_GUARDED_BY(mutex_);
+  std::vector<UniqueFunction<void()>> idle_notes_ TIDEGATE_GUARDED_BY(mutex_);
   /// Effects taken and not yet performed: their waiters have left the table, but their
   /// completions are not posted.
   std::uint32_t performing_ TIDEGATE_GUARDED_BY(mutex_) = 0;

@@ -183,13 +183,8 @@ void SchedulerCore::State::start_batch() {
 // ---- departure -----------------------------------------------------------------------
 
 void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept {
-  Flight& flight = *waiter.flight;
-  void* const work = outcome == Outcome::answered ? flight.work : nullptr;
+  void* const work = outcome == Outcome::answered ? waiter.flight->work : nullptr;
   commands.complete.push_back({waiter.record, outcome, work, waiter.joined});
-  (waiter.previous != nullptr ? waiter.previous->next : flight.first_waiter) = waiter.next;
-  (waiter.next != nullptr ? waiter.next->previous : flight.last_waiter) = waiter.previous;
-  --flight.waiters;
-  --stats.waiters;
   switch (outcome) {
     case Outcome::answered: ++stats.answered; break;
     case Outcome::deadline_exceeded: ++stats.deadline_exceeded; break;
@@ -200,6 +195,15 @@ void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept 
     case Outcome::cancelled: ++stats.cancelled; break;
     case Outcome::shutting_down: ++stats.shut_down; break;
   }
+  forget_waiter(waiter);
+}
+
+void SchedulerCore::State::forget_waiter(Waiter& waiter) noexcept {
+  Flight& flight = *waiter.flight;
+  (waiter.previous != nullptr ? waiter.previous->next : flight.first_waiter) = waiter.next;
+  (waiter.next != nullptr ? waiter.next->previous : flight.last_waiter) = waiter.previous;
+  --flight.waiters;
+  --stats.waiters;
   const Deadline deadline = waiter.deadline;
   waiters.release(waiter);
   if (deadline == kNoDeadline) return;

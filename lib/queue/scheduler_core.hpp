@@ -97,6 +97,7 @@ struct SchedulerStats {
   std::uint64_t refused_poison = 0;  ///< an equal one has failed alone lately
   std::uint64_t answered = 0, deadline_exceeded = 0, would_miss = 0, cancelled = 0, shut_down = 0;
   std::uint64_t shed = 0, preempted = 0, stuck = 0;
+  std::uint64_t withdrawn = 0;  ///< left for another queue
   std::uint64_t batches = 0, batched_items = 0;
   std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left
   std::uint32_t queued_items = 0;  ///< flights waiting now
@@ -144,6 +145,18 @@ class SchedulerCore {
   /// flight whose last waiter leaves is unlinked in O(1); a running one finishes
   /// and is counted as wasted.
   bool cancel(TimePoint now, WaiterId id);
+
+  /// A waiter's flight, while it waits.
+  struct Waiting {
+    void* work = nullptr;
+    Priority priority{};
+    std::string_view tenant{};  ///< valid until the next event
+  };
+  [[nodiscard]] std::optional<Waiting> waiting(WaiterId id) const noexcept;
+
+  /// Forgets a waiter whose flight still waits, without a Complete: another queue answers it.
+  /// False, with nothing changed, if it has completed or its flight runs.
+  bool withdraw(TimePoint now, WaiterId id);
 
   /// Time has passed: ends waiters whose deadline is due and batches whose linger is over.
   void advance(TimePoint now);

@@ -75,6 +75,7 @@ struct SchedulerCore::State {
   WaiterId attach(Flight& flight, Deadline deadline, Priority priority, void* record) noexcept;
 
   void end_waiter(Waiter& waiter, Outcome outcome) noexcept;
+  void forget_waiter(Waiter& waiter) noexcept;
   void lose_urgency(Flight& flight) noexcept;
   void end_all_waiters(Flight& flight, Outcome outcome) noexcept;
   void drop_if_abandoned(Flight& flight) noexcept;

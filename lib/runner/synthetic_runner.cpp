@@ -130,6 +130,7 @@ class SyntheticRunner final : public ModelRunner {
     info_.kind = "synthetic";
     // The times decide when an answer comes, not what it is.
     if (may_be_sampled) info_.sample_inputs = {words(4), words(32), words(128)};
+    info_.preparation = Sha256().update_field("synthetic input 1").finish();
     info_.fingerprint = Sha256().update_field("synthetic 1").update_u64(options_.dimension).finish();
   }
 

@@ -52,6 +52,7 @@ struct ModelOptions {
   BatchingOptions batching{};
   AdmissionOptions admission{};
   CalibrationOptions calibration{};
+  PoolOptions pool{};  ///< needs max_queue_delay 0
 };
 
 /// How one drain ended.

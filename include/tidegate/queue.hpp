@@ -88,6 +88,15 @@ struct AdmissionOptions {
   std::vector<TenantOptions> tenants{};  ///< names differ
 };
 
+/// Models that name one pool share its slots: together no more than that many of their batches run
+/// at a time, and while several have work each gets the time of the slots by its weight, so a
+/// backlog of one cannot keep another waiting. What one does not use the others have.
+struct PoolOptions {
+  std::string name{};       ///< empty = the model shares with nobody
+  std::uint32_t slots = 1;  ///< of the whole pool: the same for all its models, 1..1024
+  double weight = 1;        ///< share against the pool's other models, > 0
+};
+
 /// Why a batch was formed when it was.
 enum class Trigger : std::uint8_t {
   idle_slot,  ///< a replica was free, and nothing had to be waited for

@@ -108,6 +108,13 @@ void set_weight(TenantOptions& tenant, const Value& value) {
   tenant.weight = static_cast<double>(*std::get_if<std::int64_t>(&value)) / 100;
 }
 
+Value get_pool_weight(const ModelConfig& model) {
+  return get_weight({.name = {}, .weight = model.options.pool.weight, .limits = {}});
+}
+void set_pool_weight(ModelConfig& model, const Value& value) {
+  model.options.pool.weight = static_cast<double>(*std::get_if<std::int64_t>(&value)) / 100;
+}
+
 /// Names of an enumeration's values, in their order.
 template <class Enum>
 constexpr std::array<std::string_view, 0> kNamesOf{};
@@ -156,6 +163,7 @@ constexpr auto kEngine = &EngineConfig::engine;
 constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
+constexpr auto kPool = &ModelOptions::pool;
 constexpr auto kCalibration = &ModelOptions::calibration;
 constexpr auto kLimits = &AdmissionOptions::tenant_limits;
 constexpr auto kCost = &ModelConfig::synthetic;
@@ -270,6 +278,13 @@ constexpr std::array kModelFields{
         {"admission.requests_per_day", "requests", "rate of one tenant; 0 = no limit"}, limits::kRate),
     integer<kOptions, kAdmission, kLimits, &TenantLimits::tokens_per_minute>(
         {"admission.tokens_per_minute", "tokens", "rate of one tenant; 0 = no limit"}, limits::kRate),
+    text<kOptions, kPool, &PoolOptions::name>(
+        {"pool.name", "", "models that name one pool share its slots; empty = the model shares with nobody"}, {0, 256}),
+    integer<kOptions, kPool, &PoolOptions::slots>(
+        {"pool.slots", "batches", "batches of the whole pool that run at a time; equal in all its models"},
+        limits::kPoolSlots),
+    field<ModelConfig>({"pool.weight_percent", "percent", "share of the slots against the pool's other models"},
+                       ValueType::integer, kWeightPercent, {}, get_pool_weight, set_pool_weight),
     choice<kOptions, kCalibration, &CalibrationOptions::mode>(
         {"calibration.mode", "", "whether the model's speed is measured when it is loaded and kept when drained"},
         "on|off"),

@@ -28,8 +28,8 @@ struct Engine::Impl {
   DrainReport drain(Duration bound) noexcept;
   DrainReport drain_once(Duration bound) noexcept;
   void await_idle(Duration bound);
-  [[nodiscard]] ModelRoster::Model make_model(const std::string& name, std::vector<Replica> replicas,
-                                              const ModelOptions& model_options);
+  [[nodiscard]] Result<ModelRoster::Model> make_model(const std::string& name, std::vector<Replica> replicas,
+                                                      const ModelOptions& model_options);
   void start(ModelRoster::Model& model);
   [[nodiscard]] std::uint64_t answered() const noexcept;
 
@@ -38,6 +38,7 @@ struct Engine::Impl {
   const std::shared_ptr<Services> services;
 
   const std::shared_ptr<ModelRoster> roster;
+  PoolTable pools;
 
   Mutex drain_mutex;  // before the roster's; not held while a drain does its work
   std::condition_variable drain_ended;

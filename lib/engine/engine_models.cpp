@@ -55,10 +55,14 @@ void publish(const std::string& model, const ModelCount& count, std::vector<Metr
 
 }  // namespace
 
-ModelRoster::Model Engine::Impl::make_model(const std::string& name, std::vector<Replica> replicas,
-                                            const ModelOptions& model_options) {
+Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std::vector<Replica> replicas,
+                                                    const ModelOptions& model_options) {
   ModelRoster::Model model;
   model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services);
+  if (!model_options.pool.name.empty()) {
+    TIDEGATE_TRY(std::shared_ptr<SharedPool> pool, pools.find_or_add(model_options.pool));
+    model.pipeline->share_slots(std::move(pool), model_options.pool.weight);
+  }
   return model;
 }
 
@@ -72,7 +76,7 @@ void Engine::Impl::start(ModelRoster::Model& model) {
 
 Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> replicas,
                                const ModelOptions& model_options) {
-  ModelRoster::Model model = make_model(name, std::move(replicas), model_options);
+  TIDEGATE_TRY(ModelRoster::Model model, make_model(name, std::move(replicas), model_options));
   // A model that fails on its samples is served without a calibration.
   static_cast<void>(model.pipeline->learn_speed(model_options.calibration, model_options.batching));
   start(model);
@@ -84,7 +88,7 @@ Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> rep
 Result<void> Engine::Impl::replace(const std::string& name, std::vector<Replica> replicas,
                                    const ModelOptions& model_options) {
   if (auto known = find(name); !known) return std::move(known).error();
-  ModelRoster::Model model = make_model(name, std::move(replicas), model_options);
+  TIDEGATE_TRY(ModelRoster::Model model, make_model(name, std::move(replicas), model_options));
   TIDEGATE_CHECK(model.pipeline->learn_speed(model_options.calibration, model_options.batching));
   start(model);
   const std::shared_ptr<Pipeline> successor = model.pipeline;

@@ -38,6 +38,7 @@ inline constexpr TimeRange<Micro> kLookupBudget{Micro(0), std::chrono::minutes(1
 inline constexpr TimeRange<Milli> kDrainTimeout{Milli(0), std::chrono::hours(24)};
 
 inline constexpr Range kConcurrency{1, 1024};
+inline constexpr Range kPoolSlots{1, 1024};
 inline constexpr Range kBatchSize{1, 1 << 20};
 inline constexpr Range kBatchTokens{1, kMostTokens};
 inline constexpr TimeRange<Micro> kQueueDelay{Micro(0), std::chrono::minutes(1)};

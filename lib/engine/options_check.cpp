@@ -56,6 +56,20 @@ Result<void> check_tenants(const AdmissionOptions& admission) {
   return {};
 }
 
+Result<void> check_pool(const ModelOptions& options) {
+  const PoolOptions& pool = options.pool;
+  TIDEGATE_CHECK(in_range("pool.slots", pool.slots, limits::kPoolSlots));
+  if (!std::isfinite(pool.weight) || pool.weight <= 0) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("pool.weight is {}; it must be above zero and finite", pool.weight));
+  }
+  if (!pool.name.empty() && options.batching.max_queue_delay > Duration::zero()) {
+    return Error(ErrorCode::invalid_argument,
+                 "batching.max_queue_delay must be 0 for a model in a pool: a slot that waits serves nobody");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_options(const EngineOptions& options) {
@@ -91,6 +105,7 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("batching.batch_floor", batching.batch_floor, limits::kBatchFloor));
   TIDEGATE_CHECK(in_range("batching.max_class_wait", batching.max_class_wait, limits::kClassWait));
   TIDEGATE_CHECK(in_range("batching.stuck_after", batching.stuck_after, limits::kStuckAfter));
+  TIDEGATE_CHECK(check_pool(options));
   const AdmissionOptions& admission = options.admission;
   TIDEGATE_CHECK(in_range("admission.max_queued_items", admission.max_queued_items, limits::kQueuedItems));
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));

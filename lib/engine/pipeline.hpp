@@ -15,6 +15,7 @@
 #include "engine/batch_job.hpp"
 #include "engine/model_metrics.hpp"
 #include "engine/services.hpp"
+#include "engine/shared_pool.hpp"
 #include "engine/waiter_table.hpp"
 #include "engine/work.hpp"
 #include "queue/latency_model.hpp"
@@ -45,6 +46,11 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] Result<void> learn_speed(const CalibrationOptions& options, const BatchingOptions& batching);
   /// Keeps what was learned for the next start. A folder that cannot be written is no error.
   void keep_speed() noexcept;
+
+  /// From now on every batch needs a slot of the pool's too; before `start`.
+  void share_slots(std::shared_ptr<SharedPool> pool, double weight);
+  /// The pool holds a slot for this model.
+  void slot_offered() noexcept { alarm_rang(); }
 
   /// `workers` runs the batches; set once, before the first request.
   void start(std::shared_ptr<Executor> workers);
@@ -191,6 +197,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   const std::string name_;
   const bool lingers_for_announced_;
   const std::shared_ptr<Services> services_;
+  std::unique_ptr<PoolLane> lane_;         ///< null where the slots are the model's own; outlives core_
   std::optional<CachingBenefit> benefit_;  ///< empty where the caches are never bypassed
   ModelMetrics metrics_;
   Router router_;

@@ -36,6 +36,12 @@ void Pipeline::start(std::shared_ptr<Executor> workers) {
   core_.set_slots(services_->clock->now(), slots);
 }
 
+void Pipeline::share_slots(std::shared_ptr<SharedPool> pool, double weight) {
+  lane_ = std::make_unique<PoolLane>(std::move(pool), weight, weak_from_this(), services_->visits);
+  MutexLock lock(mutex_);
+  core_.share_slots(*lane_);
+}
+
 Pipeline::Effects Pipeline::take_effects(TimePoint now, PendingRequest* own) noexcept {
   Commands& commands = core_.commands();
   Effects effects;
@@ -90,7 +96,7 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
 }
 
 bool Pipeline::need_nothing(const Effects& effects) noexcept {
-  if (!effects.empty()) return false;
+  if (!effects.empty() || (lane_ != nullptr && lane_->has_offers())) return false;
   --performing_;
   return true;
 }
@@ -185,6 +191,7 @@ void Pipeline::perform(Effects effects) noexcept {
       if (is_idle()) notes.swap(idle_notes_);
     }
     for (UniqueFunction<void()>& note : notes) note();
+    if (lane_ != nullptr) lane_->tell_offers();
     // After it has counted as performed: a callback may drain.
     if (refusal) deliver(handle, &*refusal);
   }

@@ -22,13 +22,15 @@ void SchedulerCore::State::settle() noexcept {
   begin(now);  // a waiter may have come with its deadline behind it
   try {
     starved = false;
-    while (may_start_batch()) {
+    denied = false;
+    while (may_start_batch() && !denied) {
       end_hopeless();
-      if (!queue.empty()) start_batch();
+      if (!queue.empty()) lender == nullptr ? start_batch() : start_lent_batch();
     }
   } catch (const std::bad_alloc&) {
     starved = true;
   }
+  if (lender != nullptr && !denied) lender->decline();
   stats.queued_items = queue.items();
   stats.queued_tokens = queue.tokens();
   stats.queued_bytes = queue.bytes();
@@ -176,8 +178,23 @@ void SchedulerCore::State::start_batch() {
   ++stats.running_batches;
   log(batch, formed, why);
   watch(batch, formed);
+  if (lender != nullptr) {
+    batch.charged = formed.mean_ns > 0 ? Duration(static_cast<std::int64_t>(formed.mean_ns)) : admission.mean_batch();
+    lender->charge(batch.charged);
+  }
   stats.batched_items += batch.flights.size();
   stats.running_items += batch.flights.size();
+}
+
+void SchedulerCore::State::start_lent_batch() {
+  denied = !lender->take();
+  if (denied) return;
+  try {
+    start_batch();
+  } catch (...) {
+    lender->give_back(Duration::zero(), Duration::zero(), Backlog::none);
+    throw;
+  }
 }
 
 // ---- departure -----------------------------------------------------------------------
@@ -248,6 +265,9 @@ void SchedulerCore::State::finish(Batch& batch, BatchEnd end) noexcept {
   if (stats.running_batches == 0) earliest_stuck = kNoDeadline;
   expected_ends = stats.running_batches == 0 ? 0 : expected_ends - batch.expected_end;
   stats.running_items -= batch.flights.size();
+  if (lender != nullptr) {
+    lender->give_back(batch.charged, now - batch.formed, queue.empty() ? Backlog::none : Backlog::some);
+  }
   while (Flight* flight = batch.flights.front()) {
     batch.flights.remove(*flight);
     --flight->tenant->running;
@@ -395,7 +415,7 @@ TimePoint SchedulerCore::next_wake() const noexcept {
   const State& state = *state_;
   if (state.starved) return state.now;
   const TimePoint deadline = std::min(state.deadlines.earliest(), state.earliest_stuck);
-  const bool lingering = !state.queue.empty() && state.stats.running_batches < state.slots;
+  const bool lingering = !state.denied && !state.queue.empty() && state.stats.running_batches < state.slots;
   return lingering ? std::min(deadline, state.linger_end()) : deadline;
 }
 
@@ -410,6 +430,8 @@ Duration SchedulerCore::expected_time(TimePoint now, Priority priority) const no
   constexpr double kMost = 9e18;
   return Duration(static_cast<std::int64_t>(std::min(kMost, state_->estimated_time(now, {}, priority))));
 }
+
+void SchedulerCore::share_slots(SlotLender& lender) noexcept { state_->lender = &lender; }
 
 LatencyModel& SchedulerCore::latency() noexcept { return state_->model; }
 const LatencyModel& SchedulerCore::latency() const noexcept { return state_->model; }

@@ -21,6 +21,7 @@
 namespace tidegate {
 
 class LatencyModel;
+class SlotLender;
 
 enum class WaiterId : std::uint64_t {};  ///< slot and generation; never reused
 enum class BatchId : std::uint64_t {};
@@ -209,6 +210,10 @@ class SchedulerCore {
   /// When a smallest request that came now would be answered, as check_deadline foresees it;
   /// zero while the model's speed is not known.
   [[nodiscard]] Duration expected_time(TimePoint now, Priority priority) const noexcept;
+
+  /// From now on every batch needs a slot of `lender`'s, besides one of its own. Before the
+  /// first event; `lender` outlives the core. A lingering queue wants no slot meanwhile.
+  void share_slots(SlotLender& lender) noexcept;
 
   /// What the queue knows of the model's speed, to be taught before the first event.
   [[nodiscard]] LatencyModel& latency() noexcept;

@@ -78,5 +78,5 @@ int check_bounds(std::span<const Field<Target>> fields) {
 
 TEST_CASE("options: the published bounds of every integer key are accepted and one beyond is refused") {
   CHECK(check_bounds(config::engine_fields()) == 9);
-  CHECK(check_bounds(config::model_fields()) == 23);
+  CHECK(check_bounds(config::model_fields()) == 25);
 }

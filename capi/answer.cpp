@@ -25,6 +25,7 @@ tidegate_source source_of(AnswerSource source) noexcept {
   switch (source) {
     case AnswerSource::model: return TIDEGATE_SOURCE_MODEL;
     case AnswerSource::joined: return TIDEGATE_SOURCE_JOINED;
+    case AnswerSource::similar: return TIDEGATE_SOURCE_SIMILAR;
     case AnswerSource::cache: break;
   }
   return TIDEGATE_SOURCE_CACHE;

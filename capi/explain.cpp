@@ -24,6 +24,8 @@ void write_decision(JsonWriter& json, const tidegate::BatchDecision& one) {
   json.member("running", one.running).member("oldest_wait_ns", ns(one.oldest_wait));
   if (one.slack != tidegate::Duration::max()) json.member("slack_ns", ns(one.slack));
   json.member("predicted_ns", ns(one.predicted)).member("predicted95_ns", ns(one.predicted95));
+  json.member("filler_rows", one.filler_rows).member("newest_first", std::uint64_t{one.newest_first ? 1U : 0U});
+  json.member("cut_items", one.cut_items).member("cut_from_ns", ns(one.cut_from)).member("cut_to_ns", ns(one.cut_to));
   json.member("alone_ns", ns(one.alone)).member("actual_ns", ns(one.actual));
   json.member("text", tidegate::to_text(one)).close('}');
 }

@@ -42,13 +42,14 @@ static_assert(same(ErrorCode::shutting_down, TIDEGATE_E_SHUTTING_DOWN) && same(E
               same(ErrorCode::preempted, TIDEGATE_E_PREEMPTED) && same(ErrorCode::quota_exceeded, TIDEGATE_E_QUOTA) &&
               same(ErrorCode::stuck, TIDEGATE_E_STUCK));
 
-constexpr std::array<std::string_view, 6> kFeatures{
+constexpr std::array<std::string_view, 7> kFeatures{
     "runner.synthetic",
     "runner.host",
     "cache.memory",
     "cq.eventfd",
     TIDEGATE_WITH_ENCODER ? "runner.encoder" : "",
     TIDEGATE_WITH_TORCH ? "runner.torchscript" : "",
+    TIDEGATE_WITH_ROCKSDB ? "cache.disk" : "",
 };
 
 std::string version_text(std::uint32_t version) {

@@ -21,7 +21,9 @@ void write_caches(JsonWriter& json, const std::vector<tidegate::CacheTierStats>&
     json.open('{').member("hits", tier.hits).member("misses", tier.misses).member("expired", tier.expired);
     json.member("stale", tier.stale);
     json.member("inserted", tier.inserted).member("evicted", tier.evicted).member("rejected", tier.rejected);
-    json.member("entries", tier.entries).member("bytes", tier.bytes).close('}');
+    json.member("entries", tier.entries).member("bytes", tier.bytes);
+    json.member("corrupt", tier.corrupt).member("late", tier.late).member("dropped", tier.dropped);
+    json.member("failed", tier.failed).member("resets", tier.resets).member("troubled", tier.troubled).close('}');
   }
   json.close(']');
 }

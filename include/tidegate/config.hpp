@@ -5,8 +5,10 @@
 #include <string_view>
 #include <vector>
 
+#include "tidegate/disk_cache.hpp"
 #include "tidegate/engine.hpp"
 #include "tidegate/modules.hpp"
+#include "tidegate/redis_cache.hpp"
 
 namespace tidegate {
 
@@ -36,6 +38,9 @@ struct ModelConfig {
 
 struct EngineConfig {
   EngineOptions engine{};
+  /// Shared cache behind the memory tier; an empty address = none.
+  RedisCacheOptions redis{};
+  DiskCacheOptions disk{};  ///< behind the other tiers; without a folder there is none
   std::vector<ModelConfig> models{};
 };
 
@@ -71,8 +76,8 @@ struct EngineConfig {
 /// for kind `host`.
 [[nodiscard]] Result<std::vector<Replica>> load_replicas(const ModelConfig& config);
 
-/// Creates an engine and loads every model of the description.
-/// Errors: as Engine::create, load_replicas and Engine::add_model.
+/// Creates an engine with its cache tiers and loads every model of the description.
+/// Errors: as make_redis_cache, open_disk_cache, Engine::create, load_replicas and Engine::add_model.
 [[nodiscard]] Result<Engine> create_engine(const EngineConfig& config);
 
 }  // namespace tidegate

@@ -13,6 +13,7 @@
 #include "tidegate/queue.hpp"
 #include "tidegate/router.hpp"
 #include "tidegate/runner.hpp"
+#include "tidegate/semantic.hpp"
 
 namespace tidegate {
 
@@ -52,7 +53,8 @@ struct ModelOptions {
   BatchingOptions batching{};
   AdmissionOptions admission{};
   CalibrationOptions calibration{};
-  PoolOptions pool{};  ///< needs max_queue_delay 0
+  PoolOptions pool{};                              ///< needs max_queue_delay 0
+  std::optional<SemanticCacheOptions> semantic{};  ///< empty = only equal requests share answers
 };
 
 /// How one drain ended.
@@ -87,7 +89,8 @@ class Engine {
 
   /// Serves `name` from these replicas, which must have equal fingerprints.
   /// Errors: invalid_argument, already_exists, shutting_down, queue_full (1024
-  /// models), out_of_memory, unavailable (no thread).
+  /// models), out_of_memory, unavailable (no thread), not_found (the embedder of a semantic tier,
+  /// which must be added first).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
   /// Serves `name` from other replicas from now on, without losing a request: new ones go to
@@ -154,6 +157,8 @@ class Engine {
   /// The last 256 batches of a model and why each is as it is, oldest first (to_text
   /// prints one); empty name = the only model. Errors: not_found, out_of_memory.
   [[nodiscard]] Result<std::vector<BatchDecision>> explain(std::string_view name = {}) const;
+  /// The semantic tier of a model; empty where it has none. Errors: not_found.
+  [[nodiscard]] Result<std::optional<SemanticCacheStats>> semantic_stats(std::string_view name = {}) const;
   /// What the queue knows about a model's speed, and from where; empty name = the only one.
   /// Errors: not_found.
   [[nodiscard]] Result<LatencyProfile> latency_profile(std::string_view name = {}) const;

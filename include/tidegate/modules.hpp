@@ -114,7 +114,7 @@ class TextTokenizer {
 
 /// What became of looking for a module.
 struct ModuleReport {
-  std::string name;                                        ///< "encoder", "torch"
+  std::string name;                                        ///< "encoder", "torch", "rocksdb"
   std::string path;                                        ///< file that was opened; empty if none was found
   std::string trouble;                                     ///< why it cannot be used and the remedy; empty = usable
   std::vector<std::pair<std::string, std::string>> facts;  ///< versions, instruction set chosen

@@ -28,6 +28,14 @@ enum class Linger : std::uint8_t {
   announced,  ///< only while a request is known to be on its way (Engine::announce, or inside `infer`)
 };
 
+/// How what waits is divided into batches for a model that pads its rows (BatchLayout::padded).
+enum class Grouping : std::uint8_t {
+  /// Once times are learned and more than two batches wait, cut by length, so that all of them
+  /// take the least time together; else as `nearest`.
+  by_length,
+  nearest,  ///< around the item that goes first, the likest lengths before the others
+};
+
 /// A batch is formed when a replica is free, never before (late binding): while
 /// all are busy, the queue itself is the next batch.
 struct BatchingOptions {
@@ -51,6 +59,11 @@ struct BatchingOptions {
   /// end (stuck), nobody joins it any more, and its slot stays taken until it returns. 0 = ten
   /// times the 99th percentile predicted, a second at least, once times have been learned.
   Duration stuck_after{0};
+  /// Of a model with static shapes: the numbers of rows it computes, ascending, the last at
+  /// most max_batch_size and then the limit itself. It pads a batch up to the next of them; a
+  /// batch stops at a smaller one where that takes less time per item. Empty = any number.
+  std::vector<std::uint32_t> allowed_batch_sizes{};
+  Grouping grouping = Grouping::by_length;
 };
 
 /// What one tenant may ask of a model; 0 = no limit. Rates are token buckets that hold one
@@ -111,9 +124,10 @@ enum class Fullness : std::uint8_t {
   rows,
   tokens,
   bytes,
-  gain,      ///< merging more would save no time
-  deadline,  ///< with any of the others a deadline would be missed
-  padding,   ///< the others are too long or too short
+  gain,       ///< merging more would save no time
+  deadline,   ///< with any of the others a deadline would be missed
+  padding,    ///< the others are too long or too short
+  signature,  ///< the others are of other data types or dimensions
 };
 [[nodiscard]] std::string_view to_string(Trigger trigger) noexcept;
 [[nodiscard]] std::string_view to_string(Fullness fullness) noexcept;
@@ -136,8 +150,13 @@ struct BatchDecision {
   Duration slack = Duration::max();  ///< to the earliest deadline in it; max = there is none
   Duration predicted{0};             ///< mean; zero = nothing was predicted yet
   Duration predicted95{0};
-  Duration alone{0};   ///< predicted for its items one after the other
-  Duration actual{0};  ///< zero = it still runs, or it was given up
+  Duration alone{0};              ///< predicted for its items one after the other
+  Duration actual{0};             ///< zero = it still runs, or it was given up
+  std::uint64_t filler_rows = 0;  ///< computed for nothing, up to one of allowed_batch_sizes
+  bool newest_first = false;      ///< class batch ran its newest items first, as the queue stood
+  std::uint32_t cut_items = 0;    ///< of those that waited, that were cut by length; 0 = none
+  Duration cut_from{0};           ///< predicted for them in batches of the nearest lengths
+  Duration cut_to{0};             ///< and as they were cut
 };
 
 /// One line: "batch 7: 12 items, 130 tokens (longest 21) opened by interactive, idle_slot; ...".

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -24,6 +25,9 @@ enum class CacheMode : std::uint8_t {
   use,      ///< look up, and store what was computed
   refresh,  ///< compute, then store
   bypass,   ///< neither look up nor store; never joined to another request
+  /// As `use`, and where the model has a semantic tier (ModelOptions::semantic), the answer to a question
+  /// that means the same will do (AnswerSource::similar).
+  similar,
 };
 
 /// What goes first while replicas are scarce. Every class keeps a share of the work
@@ -58,6 +62,9 @@ struct RequestOptions {
   /// Whose request it is: tenants of one class share the replicas by tokens. Empty = nobody's.
   std::string tenant{};
   Version version = Version::any;  ///< see Engine::replace_model
+  /// With CacheMode::similar: what else must be equal before texts are compared, such as system prompt,
+  /// language and parameters; compared by its digest.
+  std::string similar_within{};
 };
 
 struct Request {
@@ -71,9 +78,16 @@ enum class RequestId : std::uint64_t {};
 
 /// Where an answer came from.
 enum class AnswerSource : std::uint8_t {
-  model,   ///< computed for this request
-  joined,  ///< computed once for this and other equal requests in flight
-  cache,   ///< read from a cache tier (Timing::cache_tier)
+  model,    ///< computed for this request
+  joined,   ///< computed once for this and other equal requests in flight
+  cache,    ///< read from a cache tier (Timing::cache_tier)
+  similar,  ///< computed for another question that means the same (Response::similarity)
+};
+
+/// Whose answer it is, where that is another question's.
+struct Similarity {
+  float cosine = 0;   ///< of the two questions, as embedded
+  Digest question{};  ///< cache key of the other one
 };
 
 /// Where the time went; each is zero where the step did not happen.
@@ -91,7 +105,8 @@ struct Response {
   std::vector<Tensor> outputs;  ///< an encoder gives one f32 tensor [dimension]
   AnswerSource source = AnswerSource::model;
   Timing timing{};
-  bool stale = false;  ///< from a cache, past CacheOptions::fresh_for; it is being computed anew
+  std::optional<Similarity> similarity{};  ///< set with AnswerSource::similar
+  bool stale = false;                      ///< from a cache, past CacheOptions::fresh_for; it is being computed anew
 };
 
 }  // namespace tidegate

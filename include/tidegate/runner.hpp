@@ -23,6 +23,9 @@ struct PreparedInput {
   Input input;
   std::vector<std::int32_t> tokens;  ///< token ids, special tokens included; empty for non-text
   ItemSize size{};
+  /// Items of different signatures never share a batch: of models that compute a batch in one
+  /// piece, a number for data types and dimensions. Equal for all = any may meet.
+  std::uint64_t signature = 0;
 };
 
 /// One item of a batch. `output` starts as an `internal` error; `run` replaces it.

@@ -1,4 +1,5 @@
 // The machine's clock; the only file of the core that uses Boost.Asio.
+#include <array>
 #include <atomic>
 #include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -48,36 +49,45 @@ class Entries {
   std::vector<typename Map::node_type> spare_;
 };
 
-/// Memory for one handler at a time; the heap for more.
-class HandlerBlock {
+/// Memory for a few handlers at a time; the heap for more. One that is set anew lives beside
+/// those it has made void until they have been called.
+class HandlerBlocks {
  public:
   void* allocate(std::size_t bytes) {
-    if (bytes <= sizeof(block_) && !taken_.exchange(true, std::memory_order_acquire)) return block_;
+    for (Block& block : blocks_) {
+      if (bytes <= sizeof(block.memory) && !block.taken.exchange(true, std::memory_order_acquire)) return block.memory;
+    }
     return ::operator new(bytes);
   }
   void free(void* memory) noexcept {
-    memory == block_ ? taken_.store(false, std::memory_order_release) : ::operator delete(memory);
+    for (Block& block : blocks_) {
+      if (memory == block.memory) return block.taken.store(false, std::memory_order_release);
+    }
+    ::operator delete(memory);
   }
 
  private:
-  alignas(std::max_align_t) std::byte block_[256];
-  std::atomic<bool> taken_{false};
+  struct Block {
+    alignas(std::max_align_t) std::byte memory[192];
+    std::atomic<bool> taken{false};
+  };
+  std::array<Block, 8> blocks_{};
 };
 
-/// HandlerBlock as an allocator.
+/// HandlerBlocks as an allocator.
 template <class T>
 struct BlockAllocator {
   using value_type = T;
-  explicit BlockAllocator(HandlerBlock& one) noexcept : block(&one) {}
+  explicit BlockAllocator(HandlerBlocks& one) noexcept : blocks(&one) {}
   template <class U>
-  BlockAllocator(const BlockAllocator<U>& other) noexcept : block(other.block) {}  // NOLINT: implicit
-  T* allocate(std::size_t count) { return static_cast<T*>(block->allocate(count * sizeof(T))); }
-  void deallocate(T* memory, std::size_t) noexcept { block->free(memory); }
+  BlockAllocator(const BlockAllocator<U>& other) noexcept : blocks(other.blocks) {}  // NOLINT: implicit
+  T* allocate(std::size_t count) { return static_cast<T*>(blocks->allocate(count * sizeof(T))); }
+  void deallocate(T* memory, std::size_t) noexcept { blocks->free(memory); }
   template <class U>
   bool operator==(const BlockAllocator<U>& other) const noexcept {
-    return block == other.block;
+    return blocks == other.blocks;
   }
-  HandlerBlock* block;
+  HandlerBlocks* blocks;
 };
 
 /// All alarms share one timer, set to the earliest of them.
@@ -124,7 +134,8 @@ class AsioClock final : public Clock {
 
     void post_rearm(std::multimap<TimePoint, Alarm>::iterator place) TIDEGATE_REQUIRES(mutex) {
       try {
-        boost::asio::post(context, boost::asio::bind_allocator(BlockAllocator<void>(rearm_block), [this] { rearm(); }));
+        boost::asio::post(context,
+                          boost::asio::bind_allocator(BlockAllocator<void>(handlers), [this] { posted_rearm(); }));
         rearm_posted = true;
       } catch (...) {
         alarms.take(place);
@@ -144,13 +155,20 @@ class AsioClock final : public Clock {
       return true;
     }
 
+    void posted_rearm() {
+      {
+        MutexLock lock(mutex);
+        rearm_posted = false;
+      }
+      rearm();
+    }
+
     /// Runs on the clock's thread: everything that is due, then one timer for the rest.
     void rearm() {
       for (;;) {
         UniqueFunction<void()> due;
         {
           MutexLock lock(mutex);
-          rearm_posted = false;
           if (alarms.all().empty()) return;
           const auto first = alarms.all().begin();
           if (first->first > std::chrono::steady_clock::now()) {
@@ -163,12 +181,13 @@ class AsioClock final : public Clock {
         }
         due();
       }
-      timer.async_wait([this](const boost::system::error_code& error) {
-        if (!error) rearm();
-      });
+      timer.async_wait(
+          boost::asio::bind_allocator(BlockAllocator<void>(handlers), [this](const boost::system::error_code& error) {
+            if (!error) rearm();
+          }));
     }
 
-    HandlerBlock rearm_block;  // outlives the context, which frees it
+    HandlerBlocks handlers;  // outlive the context, which frees them
     boost::asio::io_context context{1};
     boost::asio::steady_timer timer{context};
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard{context.get_executor()};

@@ -61,7 +61,7 @@ class MemoryCache final : public CacheTier {
   void resize(std::uint64_t capacity_bytes);
 
   /// All zero while the tier is off.
-  [[nodiscard]] CacheTierStats stats() const;
+  [[nodiscard]] CacheTierStats stats() const override;
   /// Empty without MemoryCacheOptions::curve.
   [[nodiscard]] std::vector<CacheCurvePoint> curve() const;
 

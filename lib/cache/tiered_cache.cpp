@@ -9,9 +9,13 @@
 #include "cache/memory_cache.hpp"
 #include "cache/negative_cache.hpp"
 #include "request/record_codec.hpp"
+#include "tidegate/redis_cache.hpp"
 
 namespace tidegate {
 namespace {
+
+/// A look-up may take this part of what is left of the deadline: the rest is for computing.
+constexpr int kDeadlineShare = 5;
 
 TimePoint later(TimePoint now, Duration span) { return span > TimePoint::max() - now ? TimePoint::max() : now + span; }
 
@@ -239,7 +243,9 @@ bool TieredCache::has_further_tiers() const noexcept { return !state_->options.t
 
 void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done) {
   const TimePoint now = state_->clock->now();
-  const Deadline limit = std::min(deadline, later(now, state_->options.lookup_budget));
+  const Duration left = deadline > now ? deadline - now : Duration::zero();
+  const Duration share = deadline == kNoDeadline ? Duration::max() : left / kDeadlineShare;
+  const Deadline limit = later(now, std::min(share, state_->options.lookup_budget));
   if (!has_further_tiers() || limit <= now) {
     done(std::nullopt);
     return;
@@ -247,12 +253,12 @@ void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done)
   std::make_shared<State::FurtherLookup>(state_, key, limit, std::move(done))->start(*state_);
 }
 
-void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs) {
+void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost) {
   if (!state_->stores_anything()) return;
   call_tier([&] {
     const CacheOptions& options = state_->options;
     const Duration life = with_jitter(options.time_to_live, options.time_to_live_jitter_percent, key);
-    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life)), life};
+    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life)), life, cost};
     state_->memory.put(entry);
     state_->store_further(entry, state_->options.tiers.size());
   });
@@ -262,12 +268,14 @@ std::vector<CacheTierStats> TieredCache::stats() const {
   std::vector<CacheTierStats> all{state_->memory.stats()};
   all.front().bytes += state_->errors.bytes();
   all.reserve(1 + state_->counters.size());
-  for (const TierCounters& counters : state_->counters) {
-    CacheTierStats tier;
+  for (std::size_t i = 0; i < state_->counters.size(); ++i) {
+    const TierCounters& counters = state_->counters[i];
+    CacheTierStats tier = state_->options.tiers[i]->stats();
     tier.hits = counters.hits.load(std::memory_order_relaxed);
     tier.misses = counters.misses.load(std::memory_order_relaxed);
-    tier.expired = counters.expired.load(std::memory_order_relaxed);
-    tier.inserted = counters.inserted.load(std::memory_order_relaxed);
+    tier.expired += counters.expired.load(std::memory_order_relaxed);
+    const std::uint64_t offered = counters.inserted.load(std::memory_order_relaxed);
+    tier.inserted = offered - std::min(offered, tier.rejected + tier.dropped);
     all.push_back(tier);
   }
   return all;
@@ -277,6 +285,12 @@ std::vector<std::string_view> TieredCache::tier_names() const {
   std::vector<std::string_view> names{state_->memory.name()};
   for (const auto& tier : state_->options.tiers) names.push_back(tier->name());
   return names;
+}
+
+void TieredCache::collect(std::vector<MetricSample>& samples) const {
+  for (const auto& tier : state_->options.tiers) {
+    if (const auto* const redis = dynamic_cast<const RedisCache*>(tier.get())) redis->collect(samples);
+  }
 }
 
 }  // namespace tidegate

@@ -8,6 +8,7 @@
 
 #include "cache/memory_cache.hpp"
 #include "tidegate/cache.hpp"
+#include "tidegate/metrics.hpp"
 
 namespace tidegate {
 
@@ -38,12 +39,12 @@ class TieredCache {
   [[nodiscard]] bool has_further_tiers() const noexcept;
 
   /// Asks the further tiers. `done` runs exactly once, possibly before this
-  /// returns, at the latest at min(deadline, now + lookup_budget), on the thread of
+  /// returns, at the latest after lookup_budget or a fifth of the time to the deadline, on the thread of
   /// a tier or of the clock. Late answers still fill the memory tier.
   void get_further(const CacheKey& key, Deadline deadline, UniqueFunction<void(std::optional<CacheHit>)> done);
 
-  /// Stores a computed answer in every tier.
-  void put(const CacheKey& key, std::span<const Tensor> outputs);
+  /// Stores a computed answer in every tier. `cost` is what the model took for it.
+  void put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost = Duration::zero());
 
   /// As MemoryCache::resize.
   void resize_memory(std::uint64_t capacity_bytes);
@@ -52,6 +53,8 @@ class TieredCache {
   /// Counters per tier, memory first.
   [[nodiscard]] std::vector<CacheTierStats> stats() const;
   [[nodiscard]] std::vector<std::string_view> tier_names() const;
+  /// Adds what Redis tiers measure about themselves.
+  void collect(std::vector<MetricSample>& samples) const;
 
  private:
   struct State;

@@ -47,6 +47,7 @@ class BatchJobPool {
     while (jobs_.size() < slots) {
       free_.reserve(jobs_.size() + 1);
       jobs_.push_back(std::make_unique<BatchJob>());
+      jobs_.back()->items.reserve(kLeastRoom);
       free_.push_back(jobs_.back().get());
     }
   }
@@ -68,6 +69,8 @@ class BatchJobPool {
   }
 
  private:
+  static constexpr std::size_t kLeastRoom = 16;  // items
+
   std::vector<std::unique_ptr<BatchJob>> jobs_;
   std::vector<BatchJob*> free_;
 };

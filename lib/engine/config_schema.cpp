@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <type_traits>
 
+#include "cache/redis/redis_limits.hpp"
 #include "engine/option_limits.hpp"
 
 namespace tidegate::config {
@@ -84,6 +86,20 @@ constexpr auto text(const Row& row, Range length, std::string_view values = {}) 
       [](Target& target, const Value& value) { at<Path...>(target) = *std::get_if<std::string>(&value); });
 }
 
+/// As text, but never told: what is dumped may end in a log.
+template <auto... Path>
+constexpr auto secret(const Row& row) {
+  auto made = text<Path...>(row, {0, kMaxText});
+  made.get = [](const typename Start<Path...>::Target&) -> Value { return std::string(); };
+  return made;
+}
+
+constexpr Range range_of(redis_limits::Numbers numbers) { return {numbers.minimum, numbers.maximum}; }
+template <class Ticks>
+constexpr limits::TimeRange<Ticks> range_of(redis_limits::Times times) {
+  return {std::chrono::duration_cast<Ticks>(times.minimum), std::chrono::duration_cast<Ticks>(times.maximum)};
+}
+
 constexpr std::array<std::string_view, 4> kKindNames{"encoder", "torchscript", "synthetic", "host"};
 
 Value get_kind(const ModelConfig& model) { return std::string(to_string(model.kind)); }
@@ -115,6 +131,30 @@ void set_pool_weight(ModelConfig& model, const Value& value) {
   model.options.pool.weight = static_cast<double>(*std::get_if<std::int64_t>(&value)) / 100;
 }
 
+/// Numbers apart by commas, with or without spaces; "" = none. What is no number counts as 0,
+/// which options_check refuses by its place in the list.
+Value get_sizes(const ModelConfig& model) {
+  std::string list;
+  for (const std::uint32_t size : model.options.batching.allowed_batch_sizes) {
+    list += (list.empty() ? "" : ",") + std::to_string(size);
+  }
+  return list;
+}
+void set_sizes(ModelConfig& model, const Value& value) {
+  std::vector<std::uint32_t>& sizes = model.options.batching.allowed_batch_sizes;
+  sizes.clear();
+  std::string_view rest = *std::get_if<std::string>(&value);
+  while (!rest.empty()) {
+    std::string_view one = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), one.size() + 1));
+    while (one.starts_with(' ')) one.remove_prefix(1);
+    while (one.ends_with(' ')) one.remove_suffix(1);
+    std::uint32_t size = 0;
+    const auto [end, error] = std::from_chars(one.data(), one.data() + one.size(), size);
+    sizes.push_back(error == std::errc() && end == one.data() + one.size() ? size : 0);
+  }
+}
+
 /// Names of an enumeration's values, in their order.
 template <class Enum>
 constexpr std::array<std::string_view, 0> kNamesOf{};
@@ -125,11 +165,20 @@ constexpr std::array<std::string_view, 2> kNamesOf<Calibration>{"on", "off"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
 template <>
+constexpr std::array<std::string_view, 2> kNamesOf<Grouping>{"by_length", "nearest"};
+template <>
 constexpr std::array<std::string_view, 5> kNamesOf<CachePolicy>{"s3_fifo", "lru", "lfu", "w_tiny_lfu", "ttl_only"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<CacheCurve>{"off", "on"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<CacheBypass>{"automatic", "never"};
+
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<RedisTls>{"off", "on"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<DiskAdmission>{"all", "seen_twice"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<DiskTrouble>{"refuse", "try_again"};
 
 template <auto... Path>
 constexpr auto choice(const Row& row, std::string_view values) {
@@ -156,10 +205,13 @@ constexpr std::string_view kInstructionSets = "|plain|avx2|avx512|avx512_vnni|av
 constexpr Range kAnyText{0, kMaxText};
 constexpr Range kSomeText{1, kMaxText};
 constexpr Range kWord{0, 16};
+constexpr Range kPartOfKey{1, redis_limits::kNameBytes};
 
 constexpr auto kCache = &EngineOptions::cache;
 constexpr auto kMemory = &CacheOptions::memory;
 constexpr auto kEngine = &EngineConfig::engine;
+constexpr auto kRedis = &EngineConfig::redis;
+constexpr auto kDisk = &EngineConfig::disk;
 constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
@@ -198,9 +250,96 @@ constexpr std::array kEngineFields{
         "automatic|never"),
     duration<kEngine, kCache, &CacheOptions::lookup_budget>(
         {"cache.lookup_budget_us", "", "longest wait for all tiers behind the memory cache"}, limits::kLookupBudget),
+    text<kDisk, &DiskCacheOptions::folder>(
+        {"cache.disk.folder", "", "folder of the disk cache, its own; empty = there is none"}, kAnyText),
+    integer<kDisk, &DiskCacheOptions::capacity_bytes>(
+        {"cache.disk.capacity_bytes", "bytes", "most bytes its files take; the oldest answers go first"},
+        limits::kDiskCapacityBytes),
+    integer<kDisk, &DiskCacheOptions::write_buffer_bytes>(
+        {"cache.disk.write_buffer_bytes", "bytes", "memory for answers not yet in a file; 0 = a part of the capacity"},
+        limits::kDiskBufferBytes),
+    integer<kDisk, &DiskCacheOptions::write_bytes_per_second>(
+        {"cache.disk.write_bytes_per_second", "bytes", "rate of storing; answers above it are dropped; 0 = no limit"},
+        limits::kDiskRate),
+    choice<kDisk, &DiskCacheOptions::admission>(
+        {"cache.disk.admission", "", "whether every answer is stored or one offered for the second time"},
+        "all|seen_twice"),
+    duration<kDisk, &DiskCacheOptions::admit_cost>(
+        {"cache.disk.admit_cost_us", "", "seen_twice: an answer that took so long is stored at once; 0 = none is"},
+        limits::kAdmitCost),
+    duration<kDisk, &DiskCacheOptions::flush_interval>(
+        {"cache.disk.flush_interval_ms", "", "an answer is in a synced file so long after it was stored; 0 = no bound"},
+        limits::kFlushInterval),
+    integer<kDisk, &DiskCacheOptions::read_threads>({"cache.disk.read_threads", "threads", "threads that read files"},
+                                                    limits::kDiskReadThreads),
+    integer<kDisk, &DiskCacheOptions::max_queued_reads>(
+        {"cache.disk.max_queued_reads", "", "look-ups waiting for those threads; further ones miss"},
+        limits::kDiskQueuedReads),
+    integer<kDisk, &DiskCacheOptions::max_queued_bytes>(
+        {"cache.disk.max_queued_bytes", "bytes", "answers waiting to be written; further ones are dropped"},
+        limits::kDiskQueuedBytes),
+    choice<kDisk, &DiskCacheOptions::trouble>(
+        {"cache.disk.trouble", "", "a store that cannot be had: an error, or misses until it can be"},
+        "refuse|try_again"),
+    duration<kDisk, &DiskCacheOptions::max_retry_pause>(
+        {"cache.disk.max_retry_pause_ms", "", "longest pause before a store that failed to write is tried again"},
+        limits::kDiskRetryPause),
+    text<kDisk, &DiskCacheOptions::module_path>(
+        {"cache.disk.module_path", "", "file of the module; empty = beside the library, then the loader's path"},
+        kAnyText),
     duration<kEngine, &EngineOptions::drain_timeout>(
         {"drain_timeout_ms", "", "how long a runtime that is dropped lets accepted requests finish"},
         limits::kDrainTimeout),
+    text<kRedis, &RedisCacheOptions::address>(
+        {"cache.redis.address", "", "Redis server shared as a cache: host:port or unix:/path; empty = none"}, kAnyText),
+    integer<kRedis, &RedisCacheOptions::database>({"cache.redis.database", "", "number of its database"},
+                                                  range_of(redis_limits::kDatabase)),
+    text<kRedis, &RedisCacheOptions::username>({"cache.redis.username", "", "empty = the server's default user"},
+                                               kAnyText),
+    secret<kRedis, &RedisCacheOptions::password>({"cache.redis.password", "", "never dumped; rather use a file"}),
+    text<kRedis, &RedisCacheOptions::password_file>(
+        {"cache.redis.password_file", "", "file whose first line is the password"}, kAnyText),
+    choice<kRedis, &RedisCacheOptions::tls>({"cache.redis.tls", "", "whether the connection is encrypted"}, "off|on"),
+    text<kRedis, &RedisCacheOptions::tls_ca_file>(
+        {"cache.redis.tls_ca_file", "", "authorities in PEM form; empty = the system's"}, kAnyText),
+    text<kRedis, &RedisCacheOptions::tls_cert_file>({"cache.redis.tls_cert_file", "", "own certificate in PEM form"},
+                                                    kAnyText),
+    text<kRedis, &RedisCacheOptions::tls_key_file>({"cache.redis.tls_key_file", "", "its private key in PEM form"},
+                                                   kAnyText),
+    text<kRedis, &RedisCacheOptions::tls_server_name>(
+        {"cache.redis.tls_server_name", "", "name in the server's certificate; empty = the host"}, kAnyText),
+    text<kRedis, &RedisCacheOptions::key_prefix>({"cache.redis.key_prefix", "", "what every key begins with"},
+                                                 kPartOfKey),
+    text<kRedis, &RedisCacheOptions::name_space>(
+        {"cache.redis.namespace", "", "part of every key; answers are shared and dropped within one"}, kPartOfKey),
+    secret<kRedis, &RedisCacheOptions::hmac_key>(
+        {"cache.redis.hmac_key", "", "secret that values are signed with; never dumped"}),
+    text<kRedis, &RedisCacheOptions::hmac_key_file>(
+        {"cache.redis.hmac_key_file", "", "file whose first line is that secret"}, kAnyText),
+    duration<kRedis, &RedisCacheOptions::connect_budget>(
+        {"cache.redis.connect_budget_ms", "", "longest time to connect and sign in"},
+        range_of<limits::Milli>(redis_limits::kConnectBudget)),
+    duration<kRedis, &RedisCacheOptions::get_budget>({"cache.redis.get_budget_us", "", "longest time of a look-up"},
+                                                     range_of<limits::Micro>(redis_limits::kGetBudget)),
+    duration<kRedis, &RedisCacheOptions::coalesce_window>(
+        {"cache.redis.coalesce_window_us", "", "how long look-ups wait for company while one is with the server"},
+        range_of<limits::Micro>(redis_limits::kCoalesceWindow)),
+    integer<kRedis, &RedisCacheOptions::max_keys_per_get>({"cache.redis.max_keys_per_get", "", "most keys of one MGET"},
+                                                          range_of(redis_limits::kKeysPerGet)),
+    integer<kRedis, &RedisCacheOptions::max_value_bytes>(
+        {"cache.redis.max_value_bytes", "bytes", "larger answers are not written"},
+        range_of(redis_limits::kValueBytes)),
+    integer<kRedis, &RedisCacheOptions::write_queue_items>(
+        {"cache.redis.write_queue_items", "", "most answers that wait to be written; the oldest go first"},
+        range_of(redis_limits::kQueueItems)),
+    integer<kRedis, &RedisCacheOptions::write_queue_bytes>(
+        {"cache.redis.write_queue_bytes", "bytes", "most bytes of them"}, range_of(redis_limits::kQueueBytes)),
+    duration<kRedis, &RedisCacheOptions::breaker_first_open>(
+        {"cache.redis.breaker_first_open_ms", "", "how long a server that fails is left alone; doubled each time"},
+        range_of<limits::Milli>(redis_limits::kBreakerOpen)),
+    duration<kRedis, &RedisCacheOptions::breaker_longest_open>(
+        {"cache.redis.breaker_longest_open_ms", "", "the longest such time"},
+        range_of<limits::Milli>(redis_limits::kBreakerOpen)),
 };
 
 constexpr std::array kModelFields{
@@ -260,6 +399,11 @@ constexpr std::array kModelFields{
     duration<kOptions, kBatching, &BatchingOptions::stuck_after>(
         {"batching.stuck_after_ms", "", "time in the model from which a batch is stuck; 0 = ten times the learned p99"},
         limits::kStuckAfter),
+    field<ModelConfig>({"batching.allowed_batch_sizes", "items",
+                        "numbers of rows a model with static shapes computes, as 8,16,32; empty = any"},
+                       ValueType::string, kAnyText, {}, get_sizes, set_sizes),
+    choice<kOptions, kBatching, &BatchingOptions::grouping>(
+        {"batching.grouping", "", "how a backlog of a padded model is divided into batches"}, "by_length|nearest"),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_items>(
         {"admission.max_queued_items", "items", "most requests waiting"}, limits::kQueuedItems),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_tokens>(
@@ -324,51 +468,6 @@ std::span<const Field<TenantOptions>> tenant_fields() noexcept { return kTenantF
 std::string_view to_string(ModelKind kind) noexcept {
   const auto index = static_cast<std::size_t>(kind);
   return index < kKindNames.size() ? kKindNames[index] : "unknown";
-}
-
-std::vector<std::string_view> split_values(std::string_view values) {
-  std::vector<std::string_view> list;
-  if (values.empty()) return list;
-  for (;;) {
-    const std::size_t bar = values.find('|');
-    list.push_back(values.substr(0, bar));
-    if (bar == std::string_view::npos) return list;
-    values.remove_prefix(bar + 1);
-  }
-}
-
-std::string_view nearest_value(std::string_view values, std::string_view value) {
-  std::string_view nearest;
-  std::size_t best = std::string_view::npos;
-  for (const std::string_view candidate : split_values(values)) {
-    const std::size_t edits = edit_distance(value, candidate);
-    const bool alike = 3 * edits < 2 * std::max(value.size(), candidate.size());
-    if (!candidate.empty() && alike && edits < best) {
-      best = edits;
-      nearest = candidate;
-    }
-  }
-  return nearest;
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  // Optimal string alignment over three rolling rows.
-  std::vector<std::size_t> before(b.size() + 1);
-  std::vector<std::size_t> last(b.size() + 1);
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) last[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replace = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      row[j] = std::min({last[j] + 1, row[j - 1] + 1, replace});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
-    }
-    before.swap(last);
-    last.swap(row);
-  }
-  return last[b.size()];
 }
 
 }  // namespace tidegate::config

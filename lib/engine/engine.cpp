@@ -5,6 +5,7 @@
 #include <new>
 #include <system_error>
 
+#include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/guarded_call.hpp"
@@ -73,8 +74,18 @@ Engine::Impl::Impl(EngineOptions engine_options)
       add("tidegate_cache_stale_total", "Answers found past their fresh life", MetricKind::counter, stats[i].stale);
       add("tidegate_cache_evicted_total", "Answers dropped for room", MetricKind::counter, stats[i].evicted);
       add("tidegate_cache_entries", "Answers held", MetricKind::gauge, stats[i].entries);
-      add("tidegate_cache_bytes", "Memory held", MetricKind::gauge, stats[i].bytes);
+      add("tidegate_cache_bytes", "Bytes held", MetricKind::gauge, stats[i].bytes);
+      add("tidegate_cache_expired_total", "Misses by an answer too old", MetricKind::counter, stats[i].expired);
+      add("tidegate_cache_rejected_total", "Answers not admitted", MetricKind::counter, stats[i].rejected);
+      add("tidegate_cache_corrupt_total", "Misses by a damaged record", MetricKind::counter, stats[i].corrupt);
+      add("tidegate_cache_late_total", "Look-ups given up", MetricKind::counter, stats[i].late);
+      add("tidegate_cache_dropped_total", "Answers not stored for lack of budget", MetricKind::counter,
+          stats[i].dropped);
+      add("tidegate_cache_failed_total", "Reads and writes the storage refused", MetricKind::counter, stats[i].failed);
+      add("tidegate_cache_resets_total", "Times the store was emptied", MetricKind::counter, stats[i].resets);
+      add("tidegate_cache_troubled", "1 while nothing can be stored", MetricKind::gauge, stats[i].troubled);
     }
+    tiers->collect(samples);
   });
 }
 
@@ -98,6 +109,45 @@ Result<void> Engine::replace_model(std::string name, std::vector<Replica> replic
   TIDEGATE_CHECK(check_options(options));
   TIDEGATE_CHECK(check_replicas(name, replicas));
   return contained([&] { return impl_->replace(name, std::move(replicas), options); });
+}
+
+/// The embedder is kept by its engine only; a text that finds it gone is simply not compared.
+Result<std::shared_ptr<SimilarStage>> Engine::Impl::make_similar_stage(const std::string& name,
+                                                                       const SemanticCacheOptions& semantic,
+                                                                       const ModelInfo& model) const {
+  const auto refuse = [&](ErrorCode code, std::string_view why) {
+    return Error(code, fmt::format("model '{}', semantic.embedder '{}': {}", name, semantic.embedder, why));
+  };
+  if (model.kind == "encoder") {
+    return refuse(ErrorCode::invalid_argument, "embeddings are never answered with those of another text");
+  }
+  if (!model.deterministic) {
+    return refuse(ErrorCode::invalid_argument, "answers of a model that is not deterministic are never kept");
+  }
+  const auto embedder = find(semantic.embedder);
+  if (!embedder || semantic.embedder.empty()) {
+    return refuse(ErrorCode::not_found, "the engine serves no such model; add it first");
+  }
+  auto embed = [weak = std::weak_ptr(embedder->pipeline), embedder_name = semantic.embedder](
+                   std::string text, Deadline deadline, UniqueFunction<void(std::vector<float>)> done) {
+    const auto pipeline = weak.lock();
+    if (pipeline == nullptr) return;
+    RequestOptions how;
+    how.deadline = deadline;
+    auto told = [done = std::move(done)](Result<Response> result) mutable {
+      std::vector<float> embedding;
+      if (result && result->outputs.size() == 1) {
+        const auto numbers = result->outputs.front().as<float>();
+        embedding.assign(numbers.begin(), numbers.end());
+      }
+      done(std::move(embedding));
+    };
+    static_cast<void>(pipeline->infer(Request{embedder_name, std::move(text), std::move(how)}, std::move(told)));
+  };
+  Sha256 scope;
+  scope.update(std::as_bytes(std::span(model.fingerprint)));
+  scope.update(std::as_bytes(std::span(embedder->pipeline->info().fingerprint)));
+  return std::make_shared<SimilarStage>(semantic, services->clock, std::move(embed), scope.finish());
 }
 
 Result<RequestId> Engine::infer(Request request, Callback on_done) {
@@ -174,6 +224,11 @@ Result<std::vector<BatchDecision>> Engine::explain(std::string_view name) const 
     TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
     return model.pipeline->decisions();
   });
+}
+
+Result<std::optional<SemanticCacheStats>> Engine::semantic_stats(std::string_view name) const {
+  TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
+  return model.pipeline->semantic_stats();
 }
 
 Result<LatencyProfile> Engine::latency_profile(std::string_view name) const {

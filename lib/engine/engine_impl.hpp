@@ -25,6 +25,9 @@ struct Engine::Impl {
                                  const ModelOptions& model_options);
   [[nodiscard]] Result<void> replace(const std::string& name, std::vector<Replica> replicas,
                                      const ModelOptions& model_options);
+  [[nodiscard]] Result<std::shared_ptr<SimilarStage>> make_similar_stage(const std::string& name,
+                                                                         const SemanticCacheOptions& semantic,
+                                                                         const ModelInfo& model) const;
   DrainReport drain(Duration bound) noexcept;
   DrainReport drain_once(Duration bound) noexcept;
   void await_idle(Duration bound);

@@ -58,7 +58,11 @@ void publish(const std::string& model, const ModelCount& count, std::vector<Metr
 Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std::vector<Replica> replicas,
                                                     const ModelOptions& model_options) {
   ModelRoster::Model model;
-  model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services);
+  std::shared_ptr<SimilarStage> similar;
+  if (model_options.semantic) {
+    TIDEGATE_TRY(similar, make_similar_stage(name, *model_options.semantic, replicas.front().runner->info()));
+  }
+  model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services, std::move(similar));
   if (!model_options.pool.name.empty()) {
     TIDEGATE_TRY(std::shared_ptr<SharedPool> pool, pools.find_or_add(model_options.pool));
     model.pipeline->share_slots(std::move(pool), model_options.pool.weight);

@@ -18,8 +18,8 @@ Counter* answers(Registry& registry, const std::string& model, const char* sourc
 ModelMetrics::ModelMetrics(Registry& registry, const std::string& model)
     : registry_(registry),
       model_(model),
-      answers_{answers(registry, model, "model"), answers(registry, model, "joined"),
-               answers(registry, model, "cache")},
+      answers_{answers(registry, model, "model"), answers(registry, model, "joined"), answers(registry, model, "cache"),
+               answers(registry, model, "similar")},
       callback_exceptions_(registry.counter("tidegate_callback_exceptions_total", "Completion callbacks that threw",
                                             {{"model", model}})),
       total_seconds_(registry.histogram("tidegate_request_seconds", "Accepted to completed", {{"model", model}})),

@@ -34,7 +34,7 @@ class ModelMetrics {
   const std::string model_;
   ByCode refused_{};
   ByCode failed_{};
-  std::array<Counter*, 3> answers_;  ///< by AnswerSource
+  std::array<Counter*, 4> answers_;  ///< by AnswerSource
   Counter& callback_exceptions_;
   Histogram& total_seconds_;
   Histogram& queue_seconds_;

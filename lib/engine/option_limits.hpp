@@ -35,7 +35,20 @@ inline constexpr TimeRange<Milli> kFreshFor{Milli(0), std::chrono::hours(24 * 36
 inline constexpr TimeRange<Milli> kRefreshTimeout{Milli(1), std::chrono::hours(1)};
 inline constexpr TimeRange<Milli> kNegativeTimeToLive{Milli(0), std::chrono::seconds(30)};
 inline constexpr TimeRange<Micro> kLookupBudget{Micro(0), std::chrono::minutes(1)};
+inline constexpr Range kDiskCapacityBytes{std::int64_t{8} << 20, kMostBytes};
+inline constexpr Range kDiskBufferBytes{0, std::int64_t{4} << 30};
+inline constexpr Range kDiskRate{0, kMostBytes};
+inline constexpr TimeRange<Micro> kAdmitCost{Micro(0), std::chrono::hours(1)};
+inline constexpr TimeRange<Milli> kFlushInterval{Milli(0), std::chrono::hours(24)};
+inline constexpr Range kDiskReadThreads{1, 64};
+inline constexpr Range kDiskQueuedReads{0, 1 << 20};
+inline constexpr Range kDiskQueuedBytes{1, kMostBytes};
+inline constexpr TimeRange<Milli> kDiskRetryPause{Milli(1), std::chrono::hours(1)};
 inline constexpr TimeRange<Milli> kDrainTimeout{Milli(0), std::chrono::hours(24)};
+
+inline constexpr Range kAuditedPercent{1, 100};
+inline constexpr Range kSemanticCapacity{1 << 20, kMostBytes};
+inline constexpr Range kFlatLimit{1, 1 << 20};
 
 inline constexpr Range kConcurrency{1, 1024};
 inline constexpr Range kPoolSlots{1, 1024};

@@ -30,6 +30,24 @@ Result<void> in_range(const char* option, Duration value, limits::TimeRange<Unit
                                                         ns(range.minimum), ns(range.maximum)));
 }
 
+/// Ascending and within max_batch_size, beyond which nothing would ever be run.
+Result<void> check_sizes(const BatchingOptions& batching) {
+  const std::vector<std::uint32_t>& sizes = batching.allowed_batch_sizes;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const std::string at = fmt::format("batching.allowed_batch_sizes[{}]", i);
+    if (sizes[i] == 0 || sizes[i] > batching.max_batch_size) {
+      return Error(ErrorCode::invalid_argument, fmt::format("{} is {}; it must be 1 to batching.max_batch_size, {}", at,
+                                                            sizes[i], batching.max_batch_size));
+    }
+    if (i > 0 && sizes[i] <= sizes[i - 1]) {
+      return Error(
+          ErrorCode::invalid_argument,
+          fmt::format("{} is {} after {}; list the sizes in ascending order, each once", at, sizes[i], sizes[i - 1]));
+    }
+  }
+  return {};
+}
+
 Result<void> check_limits(const char* prefix, const TenantLimits& tenant) {
   const std::string of = prefix;
   TIDEGATE_CHECK(in_range((of + "requests_per_minute").c_str(), tenant.requests_per_minute, limits::kRate));
@@ -70,6 +88,21 @@ Result<void> check_pool(const ModelOptions& options) {
   return {};
 }
 
+Result<void> check_semantic(const SemanticCacheOptions& semantic) {
+  const auto refuse = [](std::string_view option, double value, double least, double most) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("semantic.{} is {}; it must be {} to {}", option, value, least, most));
+  };
+  if (!(semantic.threshold >= 0.5F && semantic.threshold <= 1)) return refuse("threshold", semantic.threshold, 0.5, 1);
+  if (!(semantic.false_hit_budget >= 0.0001 && semantic.false_hit_budget <= 0.5)) {
+    return refuse("false_hit_budget", semantic.false_hit_budget, 0.0001, 0.5);
+  }
+  TIDEGATE_CHECK(in_range("semantic.audited_percent", semantic.audited_percent, limits::kAuditedPercent));
+  TIDEGATE_CHECK(in_range("semantic.capacity_bytes", semantic.capacity_bytes, limits::kSemanticCapacity));
+  TIDEGATE_CHECK(in_range("semantic.flat_limit", semantic.flat_limit, limits::kFlatLimit));
+  return in_range("semantic.time_to_live", semantic.time_to_live, limits::kTimeToLive);
+}
+
 }  // namespace
 
 Result<void> check_options(const EngineOptions& options) {
@@ -96,6 +129,7 @@ Result<void> check_options(const EngineOptions& options) {
 }
 
 Result<void> check_options(const ModelOptions& options) {
+  if (options.semantic) TIDEGATE_CHECK(check_semantic(*options.semantic));
   const BatchingOptions& batching = options.batching;
   TIDEGATE_CHECK(in_range("batching.max_batch_size", batching.max_batch_size, limits::kBatchSize));
   TIDEGATE_CHECK(in_range("batching.max_batch_tokens", batching.max_batch_tokens, limits::kBatchTokens));
@@ -106,6 +140,7 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("batching.max_class_wait", batching.max_class_wait, limits::kClassWait));
   TIDEGATE_CHECK(in_range("batching.stuck_after", batching.stuck_after, limits::kStuckAfter));
   TIDEGATE_CHECK(check_pool(options));
+  TIDEGATE_CHECK(check_sizes(batching));
   const AdmissionOptions& admission = options.admission;
   TIDEGATE_CHECK(in_range("admission.max_queued_items", admission.max_queued_items, limits::kQueuedItems));
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));

@@ -95,13 +95,18 @@ Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_
   if (auto error = find_error(passage)) return *std::move(error);
   TIDEGATE_CHECK(join(passage, on_done, asking));
   if (passage.handle != 0) return passage.handle;
+  passage.similar = similar_question(passage, passage.input);
   // The model checks the input and readies it (tokens) here, on the caller's thread: never on a
   // tier's or the clock's.
   auto prepared = guarded_prepare(*runners_.begin()->second, std::move(passage.input));
   if (!prepared) return remember(passage, std::move(prepared).error());
-  const bool further = passage.key && passage.options.cache == CacheMode::use && services_->cache->has_further_tiers();
-  TIDEGATE_CHECK(further ? look_up_further(passage, *prepared, on_done, asking)
-                         : enqueue(passage, *prepared, on_done, &asking));
+  if (reads_caches(passage) && services_->cache->has_further_tiers()) {
+    TIDEGATE_CHECK(look_up_further(passage, *prepared, on_done, asking));
+  } else if (passage.similar) {
+    TIDEGATE_CHECK(look_for_similar(passage, *prepared, on_done, asking));
+  } else {
+    TIDEGATE_CHECK(enqueue(passage, *prepared, on_done, &asking));
+  }
   return passage.handle;
 }
 
@@ -138,7 +143,7 @@ Result<void> Pipeline::answer(Passage& passage, Engine::Callback& on_done, Cache
 /// An equal request in flight answers this one too; then it is admitted. A refresh wants a new
 /// computation, so it joins none.
 Result<void> Pipeline::join(Passage& passage, Engine::Callback& on_done, Asking& asking) {
-  if (!passage.key || passage.options.cache != CacheMode::use) return {};
+  if (!reads_caches(passage)) return {};
   Effects effects;
   {
     MutexLock lock(mutex_);
@@ -190,6 +195,19 @@ Result<void> Pipeline::look_up_further(Passage& passage, PreparedInput& prepared
   return {};
 }
 
+/// A model that embeds the text, and then the semantic tier, answer later; the request, admitted, goes on from there.
+Result<void> Pipeline::look_for_similar(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                        Asking& asking) {
+  {
+    MutexLock lock(mutex_);
+    TIDEGATE_CHECK(admit(passage));
+    passage.waiter->on_done = std::move(on_done);
+    asking.handle(passage.handle);
+  }
+  ask_similar(std::move(passage), std::move(prepared));
+  return {};
+}
+
 /// Hands the request to the scheduler. On an error an admitted one is still there, for the caller
 /// to end; one that was not is withdrawn, and `on_done` is the caller's as before.
 Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done, Asking* asking) {
@@ -231,8 +249,9 @@ Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& pr
     // A refresh wants a new computation, which later requests may join.
     const bool refresh = passage.options.cache == CacheMode::refresh;
     const auto joining = refresh ? Submission::Joining::never : Submission::Joining::allowed;
-    const auto accepted = core_.submit(now, {passage.waiter, work, prepared.size, passage.options.deadline, passage.key,
-                                             joining, passage.options.priority, passage.options.tenant});
+    const auto accepted =
+        core_.submit(now, {passage.waiter, work, prepared.size, passage.options.deadline, passage.key, joining,
+                           passage.options.priority, passage.options.tenant, prepared.signature});
     if (accepted) {
       passage.waiter->core_id = accepted->id;
       passage.waiter->stage = PendingRequest::Stage::scheduled;
@@ -240,6 +259,7 @@ Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& pr
     if (accepted && !accepted->joined) {
       work->input = std::move(prepared);
       work->key = passage.key;
+      work->similar = std::move(passage.similar);
       if (passage.awaited) work->awaited_by = passage.handle;
       return {};
     }

@@ -16,6 +16,7 @@
 #include "engine/model_metrics.hpp"
 #include "engine/services.hpp"
 #include "engine/shared_pool.hpp"
+#include "engine/similar_stage.hpp"
 #include "engine/waiter_table.hpp"
 #include "engine/work.hpp"
 #include "queue/latency_model.hpp"
@@ -39,7 +40,7 @@ namespace tidegate {
 class Pipeline : public std::enable_shared_from_this<Pipeline> {
  public:
   Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
-           std::shared_ptr<Services> services);
+           std::shared_ptr<Services> services, std::shared_ptr<SimilarStage> similar = {});
 
   /// Reads the kept profile or measures the first replica; before `start`. A model that has
   /// neither is served all the same. Error: it fails on its own samples.
@@ -86,6 +87,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] SchedulerStats stats() const;
   [[nodiscard]] LatencyProfile latency_profile() const;
   [[nodiscard]] Duration expected_time() const;  ///< of an interactive request that came now
+  [[nodiscard]] std::optional<SemanticCacheStats> semantic_stats() const;
   [[nodiscard]] std::vector<BatchDecision> decisions() const;
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
@@ -99,11 +101,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     std::optional<CacheKey> key;
     RequestOptions options{};
     TimePoint accepted{};
-    std::uint64_t batches_ended = 0;       ///< of the model, before the look-up in memory
-    std::shared_ptr<void> announcement{};  ///< set while the scheduler lingers for announced requests
-    bool awaited = false;                  ///< the caller waits for the end
-    std::uint64_t handle = 0;              ///< 0 = not admitted yet
-    PendingRequest* waiter = nullptr;      ///< of an admitted one; an awaited one's stays until its caller vacates it
+    std::uint64_t batches_ended = 0;             ///< of the model, before the look-up in memory
+    std::shared_ptr<SimilarQuestion> similar{};  ///< to be answered, or computed, by the semantic tier
+    std::shared_ptr<void> announcement{};        ///< set while the scheduler lingers for announced requests
+    bool awaited = false;                        ///< the caller waits for the end
+    std::uint64_t handle = 0;                    ///< 0 = not admitted yet
+    PendingRequest* waiter = nullptr;  ///< of an admitted one; an awaited one's stays until its caller vacates it
   };
   /// What one event of the scheduler asks to be done outside the lock.
   struct Effects {
@@ -128,6 +131,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] Result<void> join(Passage& passage, Engine::Callback& on_done, Asking& asking);
   [[nodiscard]] Result<void> look_up_further(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
                                              Asking& asking);
+  [[nodiscard]] Result<void> look_for_similar(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                              Asking& asking);
   [[nodiscard]] Result<void> enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
                                      Asking* asking);
   [[nodiscard]] Result<void> admit(Passage& passage) TIDEGATE_REQUIRES(mutex_);
@@ -153,11 +158,18 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// The error, remembered if it is the request's own.
   [[nodiscard]] Error remember(const Passage& passage, Error error) noexcept;
   void found_further(Passage passage, PreparedInput prepared, std::optional<CacheHit> hit) noexcept;
+  /// Asks the semantic tier; the request, admitted, goes on from there.
+  void ask_similar(Passage passage, PreparedInput prepared);
+  void found_similar(Passage passage, PreparedInput prepared, SimilarStage::Told told) noexcept;
+  /// Set where the request and the model take like questions' answers.
+  [[nodiscard]] std::shared_ptr<SimilarQuestion> similar_question(const Passage& passage, const Input& input) const;
   [[nodiscard]] bool answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
   /// Has a stale answer computed anew, for nobody.
   void renew(Input&& input, const std::string& tenant) noexcept;
   /// True if the answer was offered to the caches.
   [[nodiscard]] bool keep(const Work& work) noexcept;
+  void enqueue_admitted(Passage& passage, PreparedInput& prepared) noexcept;
+  [[nodiscard]] static bool reads_caches(const Passage& passage) noexcept;
   [[nodiscard]] bool uses_cache(const CacheKey& key) const noexcept;
   [[nodiscard]] static Response response_of(CacheHit&& hit);
 
@@ -197,8 +209,9 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   const std::string name_;
   const bool lingers_for_announced_;
   const std::shared_ptr<Services> services_;
-  std::unique_ptr<PoolLane> lane_;         ///< null where the slots are the model's own; outlives core_
-  std::optional<CachingBenefit> benefit_;  ///< empty where the caches are never bypassed
+  std::unique_ptr<PoolLane> lane_;               ///< null where the slots are the model's own; outlives core_
+  const std::shared_ptr<SimilarStage> similar_;  ///< null where only equal requests share answers
+  std::optional<CachingBenefit> benefit_;        ///< empty where the caches are never bypassed
   ModelMetrics metrics_;
   Router router_;
   std::map<ReplicaId, std::unique_ptr<ModelRunner>> runners_;  ///< constant after construction

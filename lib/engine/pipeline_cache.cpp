@@ -1,4 +1,6 @@
 // What the caches know of a request and are told of its answer.
+#include <algorithm>
+
 #include "engine/guarded_call.hpp"
 #include "engine/pipeline.hpp"
 #include "request/request_key.hpp"
@@ -7,7 +9,7 @@ namespace tidegate {
 
 /// Memory answers on the caller's thread.
 std::optional<CacheHit> Pipeline::look_up(Passage& passage) {
-  if (!passage.key || passage.options.cache != CacheMode::use) return std::nullopt;
+  if (!reads_caches(passage)) return std::nullopt;
   passage.batches_ended = batches_ended_.load(std::memory_order_acquire);
   if (!uses_cache(*passage.key)) return std::nullopt;
   auto hit = services_->cache->get_in_memory(*passage.key);
@@ -29,7 +31,7 @@ std::optional<Response> Pipeline::try_cached(const Input& input) {
 }
 
 std::optional<Error> Pipeline::find_error(const Passage& passage) {
-  if (!passage.key || passage.options.cache != CacheMode::use) return std::nullopt;
+  if (!reads_caches(passage)) return std::nullopt;
   return services_->cache->find_error(*passage.key);
 }
 
@@ -47,18 +49,61 @@ void Pipeline::found_further(Passage passage, PreparedInput prepared, std::optio
     end_with(handle, response_of(*std::move(hit)));
     return;
   }
+  try {
+    if (passage.similar) {
+      ask_similar(std::move(passage), std::move(prepared));
+      return;
+    }
+  } catch (...) {
+    end_with(handle, thrown_on_the_way());
+    return;
+  }
+  enqueue_admitted(passage, prepared);
+}
+
+void Pipeline::enqueue_admitted(Passage& passage, PreparedInput& prepared) noexcept {
+  const std::uint64_t handle = passage.handle;
   Engine::Callback is_with_the_waiter;
   if (auto queued = enqueue(passage, prepared, is_with_the_waiter, nullptr); !queued) {
     end_with(handle, std::move(queued).error());
   }
 }
 
+std::shared_ptr<SimilarQuestion> Pipeline::similar_question(const Passage& passage, const Input& input) const {
+  const auto* const text = std::get_if<std::string>(&input);
+  if (similar_ == nullptr || text == nullptr || !passage.key || passage.options.cache != CacheMode::similar) return {};
+  return std::make_shared<SimilarQuestion>(SimilarQuestion{
+      *text, *passage.key, similar_->partition_of(passage.options.tenant, passage.options.similar_within), {}, {}});
+}
+
+void Pipeline::ask_similar(Passage passage, PreparedInput prepared) {
+  auto question = std::move(passage.similar);
+  const Deadline deadline = passage.options.deadline;
+  similar_->ask(std::move(question), deadline,
+                [weak = weak_from_this(), visits = services_->visits, passage = std::move(passage),
+                 prepared = std::move(prepared)](SimilarStage::Told told) mutable {
+                  const Visits::Visit visit(*visits);
+                  if (const auto self = weak.lock()) {
+                    self->found_similar(std::move(passage), std::move(prepared), std::move(told));
+                  }
+                });
+}
+
+void Pipeline::found_similar(Passage passage, PreparedInput prepared, SimilarStage::Told told) noexcept {
+  if (told.found) {
+    Response response{std::move(told.found->outputs), AnswerSource::similar, {}};
+    response.similarity = Similarity{told.found->cosine, told.found->question};
+    end_with(passage.handle, std::move(response));
+    return;
+  }
+  passage.similar = std::move(told.question);
+  enqueue_admitted(passage, prepared);
+}
+
 /// An equal flight may have ended since the look-up, and with it the chance to join. Its
 /// answer is in memory by then, and asked for under the lock it cannot be missed.
 bool Pipeline::answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept {
-  if (!passage.key || passage.options.cache != CacheMode::use ||
-      passage.batches_ended == batches_ended_.load(std::memory_order_relaxed))
-    return false;
+  if (!reads_caches(passage) || passage.batches_ended == batches_ended_.load(std::memory_order_relaxed)) return false;
   try {
     auto hit = services_->cache->get_in_memory(*passage.key);
     if (!hit) return false;
@@ -89,10 +134,19 @@ bool Pipeline::keep(const Work& work) noexcept {
     services_->cache->put_error(*work.key, work.output.error());
     return false;
   }
+  if (work.similar) similar_->computed(work.similar, *work.output);
   if (!uses_cache(*work.key)) return false;
   // Before anyone is told, so that an equal request finds either flight or cache.
-  services_->cache->put(*work.key, *work.output);
+  services_->cache->put(*work.key, *work.output, work.run / std::max<std::uint32_t>(work.batch_size, 1));
   return true;
+}
+
+bool Pipeline::reads_caches(const Passage& passage) noexcept {
+  return passage.key && (passage.options.cache == CacheMode::use || passage.options.cache == CacheMode::similar);
+}
+
+std::optional<SemanticCacheStats> Pipeline::semantic_stats() const {
+  return similar_ ? std::optional(similar_->stats()) : std::nullopt;
 }
 
 bool Pipeline::uses_cache(const CacheKey& key) const noexcept { return !benefit_ || benefit_->uses_cache(key); }

@@ -17,11 +17,12 @@ constexpr Duration kCacheCost = std::chrono::microseconds(2);
 }  // namespace
 
 Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
-                   std::shared_ptr<Services> services)
+                   std::shared_ptr<Services> services, std::shared_ptr<SimilarStage> similar)
     : name_(std::move(name)),
       lingers_for_announced_(options.batching.linger == Linger::announced &&
                              options.batching.max_queue_delay > Duration::zero()),
       services_(std::move(services)),
+      similar_(std::move(similar)),
       metrics_(services_->metrics, name_),
       core_(options.batching, options.admission, 0, replicas.front().runner->info().layout) {
   if (services_->cache->options().bypass == CacheBypass::automatic) benefit_.emplace(kCacheCost);

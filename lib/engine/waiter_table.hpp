@@ -90,13 +90,7 @@ class WaiterTable {
 
   /// The callback is still to be given.
   PendingRequest& add(TimePoint accepted, Deadline deadline) {
-    if (vacant_.empty()) {
-      make_room(vacant_, slots_.size() + 1);
-      slots_.emplace_back();
-      slots_.back().slot = static_cast<std::uint32_t>(slots_.size() - 1);
-      slots_.back().generation = first_generation_;
-      vacant_.push_back(slots_.back().slot);
-    }
+    if (vacant_.empty()) grow();
     PendingRequest& waiter = slots_[vacant_.back()];
     vacant_.pop_back();
     waiter.accepted = accepted;
@@ -187,6 +181,17 @@ class WaiterTable {
     const std::uint64_t slot = handle & ((1ULL << kSlotBits) - 1);
     if (slot >= slots_.size() || slots_[slot].generation != handle >> kSlotBits) return nullptr;
     return &slots_[slot];
+  }
+
+  void grow() {
+    constexpr std::size_t kChunk = 16;  // divides the largest number of slots
+    make_room(vacant_, slots_.size() + kChunk);
+    for (std::size_t i = 0; i < kChunk; ++i) {
+      slots_.emplace_back();
+      slots_.back().slot = static_cast<std::uint32_t>(slots_.size() - 1);
+      slots_.back().generation = first_generation_;
+      vacant_.push_back(slots_.back().slot);
+    }
   }
 
   std::deque<PendingRequest> slots_;

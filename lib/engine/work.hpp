@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/poison.hpp"
-#include "cache/tiered_cache.hpp"
+#include "engine/similar_stage.hpp"
 #include "tidegate/runner.hpp"
 
 namespace tidegate {
@@ -21,6 +21,7 @@ struct alignas(64) Work {
   std::uint64_t awaited_by = 0;  ///< handle of the request it was made for, if its caller waits; else 0
   PreparedInput input;
   std::optional<CacheKey> key;
+  std::shared_ptr<SimilarQuestion> similar;  ///< set: the answer is the semantic tier's too
   TimePoint formed{};
   Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the batch has not run");
   Duration dispatch{0};  ///< formed to started
@@ -40,6 +41,7 @@ struct alignas(64) Work {
   void clear() noexcept {
     input = PreparedInput{};
     key.reset();
+    similar.reset();
     output = Error(ErrorCode::internal, "the batch has not run");
     formed = {};
     dispatch = run = Duration::zero();

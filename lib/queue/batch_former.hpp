@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "queue/flight_queue.hpp"
 #include "queue/latency_model.hpp"
+#include "queue/sort_split.hpp"
+#include "queue/static_sizes.hpp"
 #include "tidegate/queue.hpp"
 
 namespace tidegate {
@@ -16,6 +19,7 @@ struct Outlook {
   const LatencyModel* model = nullptr;  ///< null: nothing is predicted
   std::uint32_t level = 1;              ///< batches that will run, this one included
   Duration mean_batch{0};
+  bool overloaded = false;  ///< the queue stands (StandingQueue)
 };
 
 /// One batch, taken out of the queue.
@@ -29,12 +33,15 @@ struct FormedBatch {
   TimePoint oldest = TimePoint::max();  ///< arrival
   double alone_ns = 0;                  ///< predicted for its flights one after the other
   double mean_ns = 0;                   ///< predicted for the batch; 0 = nothing is predicted
+  bool newest_first = false;            ///< the class it was opened by runs its newest flights first
+  std::optional<LengthCut> cut{};       ///< set: what waited was cut by length
 };
 
 /// Chooses class, tenant and anchor, and fills up around the anchor.
 class BatchFormer {
  public:
-  BatchFormer(const BatchingOptions& options, BatchLayout layout) : options_(options), layout_(layout) {}
+  BatchFormer(const BatchingOptions& options, BatchLayout layout)
+      : options_(options), layout_(layout), sizes_(options.allowed_batch_sizes) {}
 
   /// The moment a free slot stops waiting for company; the queue is not empty.
   /// The oldest arrival decides it, so later arrivals cannot put it off; `expected` (the
@@ -59,6 +66,12 @@ class BatchFormer {
   /// The flight that opens the next batch; the queue is not empty.
   [[nodiscard]] Flight& anchor(FlightQueue& queue, const Outlook& outlook) const noexcept;
 
+  /// Of the line's flights, the one whose turn comes last.
+  [[nodiscard]] static Flight& last_to_run(TenantLine& line, const Outlook& outlook) noexcept;
+
+  /// What the model computes for an item by itself.
+  [[nodiscard]] BatchShape shape_of(const ItemSize& size) const noexcept { return sizes_.pad(BatchShape::of(size)); }
+
   /// Moves one batch, opened by the anchor, out of the queue; the queue is not empty.
   /// Looks at no more than the batch and kWindow flights.
   [[nodiscard]] FormedBatch form(FlightQueue& queue, const Outlook& outlook) noexcept;
@@ -67,8 +80,12 @@ class BatchFormer {
   static constexpr std::uint32_t kWindow = 256;
   /// Flights of a line among which a padded batch picks the one of the likest length.
   static constexpr std::uint32_t kLengthWindow = 64;
-  static constexpr double kLeastGain = 0.05;   ///< of the time the flight would take alone
-  static constexpr double kMostPadding = 1.5;  ///< computed over needed squares
+  /// Flights that are cut by length.
+  static constexpr std::uint32_t kCutWindow = SortSplit::kExact;
+  static constexpr double kLeastGain = BatchRules::kLeastGain;
+  static constexpr double kMostPadding = BatchRules::kMostPadding;
+  /// To cut by length takes some 20 us: worth it where three percent of a batch are more.
+  static constexpr Duration kShortestCutBatch = std::chrono::milliseconds(1);
   static constexpr std::uint32_t kGainMisses = 8;
   /// Every so many batches that the gain rule ended, one grows to kExploreFlights: so that
   /// the model sees larger batches too.
@@ -83,15 +100,24 @@ class BatchFormer {
   };
   [[nodiscard]] Opening choose_class(const FlightQueue& queue, const Outlook& outlook) const noexcept;
   [[nodiscard]] Duration longest_class_wait(const Outlook& outlook) const noexcept;
+  [[nodiscard]] std::optional<LengthCut> cut_by_length(const Filling& filling, const Opening& opening,
+                                                       const Flight& anchor) const noexcept;
+  void choose_size(Filling& filling) const noexcept;
+  [[nodiscard]] BatchShape reachable(const Filling& filling) const noexcept;
   void take(Filling& filling, TenantLine& line, Flight& flight) const noexcept;
   void fill_from(Filling& filling, Priority priority) const noexcept;
-  [[nodiscard]] Flight* candidate(const Filling& filling, TenantLine& line) const noexcept;
+  [[nodiscard]] Flight* candidate(Filling& filling, TenantLine& line) const noexcept;
+  [[nodiscard]] Flight* next_inside_cut(Filling& filling, TenantLine& line) const noexcept;
+  [[nodiscard]] Fullness obstacle(const Filling& filling, const BatchShape& shape, std::uint64_t most_rows,
+                                  const Flight& flight) const noexcept;
   [[nodiscard]] bool fits(Filling& filling, const Flight& flight) const noexcept;
+  void settle_shape(Filling& filling) const noexcept;
   void settle_floors(const Filling& filling) noexcept;
   static void put_lines_back(Filling& filling) noexcept;
 
   BatchingOptions options_;
   BatchLayout layout_;
+  StaticSizes sizes_;
   std::uint64_t formations_ = 0;
   std::uint32_t gain_stops_ = 0;  ///< since the last exploration
   bool aged_last_ = false;        ///< the last batch was opened out of turn, by age

@@ -26,6 +26,7 @@ struct BatchShape {
   std::uint64_t bytes = 0;
   std::uint64_t longest = 0;  ///< row
   double squares = 0;         ///< sum of the rows' squared lengths: attention's share
+  std::uint64_t filler = 0;   ///< rows computed for nothing, where the model has static shapes
 
   void add(const ItemSize& size) noexcept {
     rows += size.rows;
@@ -49,14 +50,15 @@ struct BatchShape {
     return shape;
   }
 
+  [[nodiscard]] std::uint64_t computed_rows() const noexcept { return rows + filler; }
   /// Tokens that are computed: a padded batch computes every row at the longest's length.
   [[nodiscard]] double computed_tokens(BatchLayout layout) const noexcept {
     return layout == BatchLayout::packed ? static_cast<double>(tokens)
-                                         : static_cast<double>(rows) * static_cast<double>(longest);
+                                         : static_cast<double>(computed_rows()) * static_cast<double>(longest);
   }
   [[nodiscard]] double computed_squares(BatchLayout layout) const noexcept {
     if (layout == BatchLayout::packed) return squares;
-    return static_cast<double>(rows) * static_cast<double>(longest) * static_cast<double>(longest);
+    return static_cast<double>(computed_rows()) * static_cast<double>(longest) * static_cast<double>(longest);
   }
 
  private:

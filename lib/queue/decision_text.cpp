@@ -32,6 +32,7 @@ std::string_view to_string(Fullness fullness) noexcept {
     case Fullness::gain: return "gain";
     case Fullness::deadline: return "deadline";
     case Fullness::padding: return "padding";
+    case Fullness::signature: return "signature";
   }
   return "unknown";
 }
@@ -44,6 +45,12 @@ std::string to_text(const BatchDecision& one) {
                  one.left, milli(one.oldest_wait));
   if (one.slack != Duration::max()) {
     fmt::format_to(std::back_inserter(text), ", earliest deadline in {:.3f} ms", milli(one.slack));
+  }
+  if (one.newest_first) text += ", newest first";
+  if (one.filler_rows > 0) fmt::format_to(std::back_inserter(text), ", {} filler rows", one.filler_rows);
+  if (one.cut_items > 0) {
+    fmt::format_to(std::back_inserter(text), "; {} cut by length: {:.3f} instead of {:.3f} ms", one.cut_items,
+                   milli(one.cut_to), milli(one.cut_from));
   }
   if (one.predicted > Duration::zero()) {
     fmt::format_to(std::back_inserter(text), "; predicted {:.3f} ms, p95 {:.3f}, one by one {:.3f}",

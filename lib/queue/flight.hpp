@@ -28,6 +28,7 @@ enum class FlightState : std::uint8_t { queued, running };
 struct Flight : SlabNode {
   void* work = nullptr;  ///< the driver's
   ItemSize size{};
+  std::uint64_t signature = 0;  ///< those of one batch are equal
   TimePoint arrival{};
   FlightState state = FlightState::queued;
   bool opened = false;         ///< its first waiter has come; later ones have joined

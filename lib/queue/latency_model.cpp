@@ -77,7 +77,8 @@ const LatencyModel::Level* LatencyModel::nearest(std::size_t index) const noexce
 }
 
 LatencyModel::Vector LatencyModel::terms(const BatchShape& shape) const noexcept {
-  return {1.0, shape.computed_tokens(layout_), shape.computed_squares(layout_), static_cast<double>(shape.rows)};
+  return {1.0, shape.computed_tokens(layout_), shape.computed_squares(layout_),
+          static_cast<double>(shape.computed_rows())};
 }
 
 double LatencyModel::mean(std::uint32_t level, const BatchShape& shape) const noexcept {
@@ -95,6 +96,11 @@ double LatencyModel::sum(std::uint32_t level, const BatchShape& all, double batc
   const Vector& c = known->coefficients;
   return c[0] * batches + c[1] * static_cast<double>(all.tokens) + c[2] * all.squares +
          c[3] * static_cast<double>(all.rows);
+}
+
+LatencyModel::Vector LatencyModel::coefficients(std::uint32_t level) const noexcept {
+  const Level* const known = nearest(level_of(level));
+  return known == nullptr ? Vector{} : known->coefficients;
 }
 
 void LatencyModel::learn(std::uint32_t running, const BatchShape& shape, Duration duration) noexcept {

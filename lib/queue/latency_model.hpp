@@ -40,6 +40,11 @@ class LatencyModel {
   /// Nanoseconds; 0 before the first batch.
   [[nodiscard]] double mean(std::uint32_t level, const BatchShape& shape) const noexcept;
 
+  static constexpr std::size_t kTerms = LatencyMemory::kTerms;
+  using Vector = std::array<double, kTerms>;
+  /// Nanoseconds per batch, token, square and row; zeros before the first batch.
+  [[nodiscard]] Vector coefficients(std::uint32_t level) const noexcept;
+
   /// Nanoseconds of so many batches that add up to the shape.
   [[nodiscard]] double sum(std::uint32_t level, const BatchShape& all, double batches) const noexcept;
 
@@ -55,9 +60,7 @@ class LatencyModel {
   static constexpr double kColdTail = 2.0;           ///< the tail while it is not known
 
  private:
-  static constexpr std::size_t kTerms = LatencyMemory::kTerms;
   static constexpr std::size_t kLevels = LatencyMemory::kLevels;
-  using Vector = std::array<double, kTerms>;
 
   /// The decayed sums of the normal equations and their solution.
   struct Level {

@@ -54,7 +54,7 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
 
 /// Nanoseconds from `from` until a newcomer of this class and all that goes before him have run.
 double SchedulerCore::State::estimated_time(TimePoint from, const ItemSize& size, Priority priority) const noexcept {
-  const double alone = model.mean(stats.running_batches + 1, BatchShape::of(size));
+  const double alone = model.mean(stats.running_batches + 1, former.shape_of(size));
   if (queue.empty() && stats.running_batches < slots) return alone;
   BatchShape ahead = BatchShape::of(size);
   for (std::size_t i = 0; i <= index_of(priority); ++i) {
@@ -101,7 +101,7 @@ void SchedulerCore::State::displace(const ItemSize& size) noexcept {
   while (!admission.check_room(size, queue, slots)) {
     Priority lowest = Priority::batch;
     while (queue.of(lowest).items == 0) lowest = static_cast<Priority>(index_of(lowest) - 1);
-    Flight& last = *queue.of(lowest).lines.last()->flights.last();
+    Flight& last = former.last_to_run(*queue.of(lowest).lines.last(), outlook());
     end_all_waiters(last, Outcome::preempted);
     drop_if_abandoned(last);
   }
@@ -116,6 +116,7 @@ Flight& SchedulerCore::State::open_flight(const Submission& submission, Tenant& 
   Flight& flight = flights.acquire();
   flight.work = submission.work;
   flight.size = at_least_one(submission.size);
+  flight.signature = submission.signature;
   flight.arrival = now;
   flight.sequence = ++arrivals;
   flight.tenant = &tenant;

@@ -42,7 +42,8 @@ bool SchedulerCore::State::may_start_batch() const noexcept {
 }
 
 Outlook SchedulerCore::State::outlook() const noexcept {
-  return {now, predicts && model.is_confident() ? &model : nullptr, stats.running_batches + 1, admission.mean_batch()};
+  return {now, predicts && model.is_confident() ? &model : nullptr, stats.running_batches + 1, admission.mean_batch(),
+          standing.is_standing(now)};
 }
 
 TimePoint SchedulerCore::State::linger_end() const noexcept {
@@ -69,7 +70,7 @@ void SchedulerCore::State::end_hopeless() noexcept {
 
 /// False if nobody is late.
 bool SchedulerCore::State::end_late(Flight& flight, const Outlook& ahead) noexcept {
-  const auto alone = Duration(static_cast<std::int64_t>(ahead.model->mean(ahead.level, BatchShape::of(flight.size))));
+  const auto alone = Duration(static_cast<std::int64_t>(ahead.model->mean(ahead.level, former.shape_of(flight.size))));
   if (flight.urgent - now >= alone) return false;
   Waiter* waiter = flight.first_waiter;
   while (waiter != nullptr) {
@@ -106,6 +107,13 @@ void SchedulerCore::State::log(Batch& batch, const FormedBatch& formed, Trigger 
   decision.predicted = Duration(static_cast<std::int64_t>(formed.mean_ns));
   decision.predicted95 = Duration(static_cast<std::int64_t>(formed.mean_ns * model.tail95()));
   decision.alone = Duration(static_cast<std::int64_t>(formed.alone_ns));
+  decision.filler_rows = formed.shape.filler;
+  decision.newest_first = formed.newest_first;
+  if (formed.cut) {
+    decision.cut_items = formed.cut->items;
+    decision.cut_from = formed.cut->greedy;
+    decision.cut_to = formed.cut->best;
+  }
   batch.decision = decisions.record(decision);
 }
 
@@ -150,7 +158,8 @@ void SchedulerCore::State::start_batch() {
     works = std::move(spare_works.back());
     spare_works.pop_back();
   }
-  make_room(works, former.most_flights(queue));
+  constexpr std::size_t kLeastRoom = 16;  // so that small batches of all sizes find room at once
+  make_room(works, std::max(kLeastRoom, former.most_flights(queue)));
   make_room(commands.run, commands.run.size() + 1);
   Batch& batch = batches.acquire();
   batch.formed = now;
@@ -278,11 +287,21 @@ void SchedulerCore::State::finish(Batch& batch, BatchEnd end) noexcept {
   batches.release(batch);
 }
 
+namespace {
+
+/// A model with static shapes runs no batch above its largest.
+BatchingOptions usable(BatchingOptions options) {
+  if (!options.allowed_batch_sizes.empty()) options.max_batch_size = options.allowed_batch_sizes.back();
+  return options;
+}
+
+}  // namespace
+
 // ---- events --------------------------------------------------------------------------
 
 SchedulerCore::SchedulerCore(const BatchingOptions& batching, const AdmissionOptions& admission, std::uint32_t slots,
                              BatchLayout layout)
-    : state_(std::make_unique<State>(batching, admission, slots, layout)) {}
+    : state_(std::make_unique<State>(usable(batching), admission, slots, layout)) {}
 SchedulerCore::~SchedulerCore() = default;
 SchedulerCore::SchedulerCore(SchedulerCore&&) noexcept = default;
 SchedulerCore& SchedulerCore::operator=(SchedulerCore&&) noexcept = default;

@@ -39,6 +39,7 @@ struct Submission {
   Joining joining = Joining::allowed;
   Priority priority = Priority::interactive;
   std::string_view tenant{};
+  std::uint64_t signature = 0;  ///< PreparedInput::signature
 };
 
 /// How a waiter ended.

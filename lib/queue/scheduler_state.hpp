@@ -54,6 +54,9 @@ struct SchedulerCore::State {
         predicts(batching.prediction == Prediction::learned),
         slots(slot_count) {
     spare_works.reserve(kMostSpareLists);
+    commands.complete.reserve(kFirstRoom);
+    commands.retire.reserve(kFirstRoom);
+    commands.run.reserve(kFirstRoom);
   }
 
   void begin(TimePoint event_time) noexcept;
@@ -116,6 +119,7 @@ struct SchedulerCore::State {
   DecisionLog decisions;
 
   Commands commands;
+  static constexpr std::size_t kFirstRoom = 64;  // so that the first requests need not grow the lists one by one
   static constexpr std::size_t kMostSpareLists = 64;
   std::vector<std::vector<void*>> spare_works;  // empty, with room
   SchedulerStats stats;

@@ -23,9 +23,7 @@ class StandingQueue {
       standing_ = started_ && shortest_ > target_;
       started_ = true;
       shortest_ = wait;
-      constexpr int kIntervalTargets = 20;
-      interval_end_ =
-          now > TimePoint::max() - kIntervalTargets * target_ ? TimePoint::max() : now + kIntervalTargets * target_;
+      interval_end_ = now > TimePoint::max() - interval() ? TimePoint::max() : now + interval();
     }
     shortest_ = std::min(shortest_, wait);
     if (shortest_ <= target_) standing_ = false;
@@ -33,11 +31,19 @@ class StandingQueue {
 
   /// Whether a request that has waited so long is to be shed.
   [[nodiscard]] bool sheds(Duration wait) const noexcept { return standing_ && wait > 2 * target_; }
-  [[nodiscard]] bool is_standing() const noexcept { return standing_; }
+  /// False as well once nobody whose wait counts has begun to run for an interval.
+  [[nodiscard]] bool is_standing(TimePoint now) const noexcept {
+    return standing_ && (interval_end_ > TimePoint::max() - interval() || now < interval_end_ + interval());
+  }
   [[nodiscard]] bool is_on() const noexcept { return option_ > Duration::zero(); }
   [[nodiscard]] Duration target() const noexcept { return target_; }
 
  private:
+  [[nodiscard]] Duration interval() const noexcept {
+    constexpr int kTargets = 20;
+    return kTargets * target_;
+  }
+
   Duration option_;
   Duration target_{0};
   TimePoint interval_end_{TimePoint::min()};

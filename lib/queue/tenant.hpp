@@ -33,7 +33,9 @@ struct TenantLine {
   Flight* cursor = nullptr;         ///< the next to look at
   std::uint64_t last_sequence = 0;  ///< the furthest that was taken
   TimePoint last_order{};
-  bool set_aside = false;  ///< nothing more to take; not among its class's lines
+  bool newest_first = false;  ///< it is gone through from its end
+  bool from_end = false;      ///< the cursor has passed those that stay in front all the same
+  bool set_aside = false;     ///< nothing more to take; not among its class's lines
   TenantLine* next_touched = nullptr;
 };
 

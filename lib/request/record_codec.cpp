@@ -163,6 +163,14 @@ CacheRecord encode_record(const CacheKey& key, std::span<const Tensor> outputs, 
   return std::make_shared<const std::vector<std::byte>>(std::move(block));
 }
 
+Result<std::int64_t> verify_record(const CacheKey& key, std::span<const std::byte> block) {
+  TIDEGATE_CHECK(check_header(key, block));
+  if (load<std::uint32_t>(block, kChecksumAt) != checksum_of(block)) {
+    return Error(ErrorCode::corrupt_data, "record: the checksum differs");
+  }
+  return load<std::int64_t>(block, kExpiryAt);
+}
+
 Result<std::vector<Tensor>> decode_record(const CacheKey& key, const CacheRecord& record, ChecksumPolicy checksum) {
   const std::span<const std::byte> block = record.bytes();
   TIDEGATE_CHECK(check_header(key, block));

@@ -21,4 +21,8 @@ enum class ChecksumPolicy : std::uint8_t { verify, trust };
 [[nodiscard]] Result<std::vector<Tensor>> decode_record(const CacheKey& key, const CacheRecord& record,
                                                         ChecksumPolicy checksum);
 
+/// When the record ends, as Unix milliseconds, after its header, checksum and key have
+/// been verified; reads no tensor. Errors: corrupt_data.
+[[nodiscard]] Result<std::int64_t> verify_record(const CacheKey& key, std::span<const std::byte> block);
+
 }  // namespace tidegate

@@ -178,7 +178,7 @@ TEST_CASE("encoder module: opens by itself, carries this build's id, loads, and 
   if (library == nullptr) FAIL(::dlerror());
   const auto entry = reinterpret_cast<ModuleEntry>(::dlsym(library, kModuleSymbol));
   REQUIRE((entry != nullptr));
-  const ModuleTable* table = entry();
+  const auto* table = static_cast<const ModuleTable*>(entry());
   CHECK(std::string(table->build_id) == build_id());
   CHECK(std::string(table->name) == "encoder");
   CHECK((table->load_torchscript == nullptr));

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "cache/redis/redis_address.hpp"
 #include "engine/config_schema.hpp"
 #include "engine/options_check.hpp"
 
@@ -14,7 +15,12 @@ using config::ValueType;
 namespace {
 
 /// What the engine checks again when it is given the options, whoever made them.
-Result<void> check(const EngineConfig& config) { return check_options(config.engine); }
+Result<void> check(const EngineConfig& config) {
+  RedisCacheOptions redis = config.redis;
+  redis.address = "localhost";
+  if (auto checked = check_options(redis); !checked) return checked;
+  return check_options(config.engine);
+}
 Result<void> check(const ModelConfig& config) {
   if (auto replica = check_options(config.replica); !replica) return replica;
   if (auto synthetic = make_synthetic_runner(config.synthetic); !synthetic) return synthetic.error();
@@ -23,7 +29,7 @@ Result<void> check(const ModelConfig& config) {
 
 /// The options of these keys are the program's to set as well; the bounds of the
 /// others are those of a description.
-bool is_option(const Field<EngineConfig>&) { return true; }
+bool is_option(const Field<EngineConfig>& field) { return !field.key.starts_with("cache.disk."); }
 bool is_option(const Field<ModelConfig>& field) {
   return field.key.starts_with("batching.") || field.key.starts_with("admission.") || field.key.starts_with("replica.");
 }
@@ -77,6 +83,36 @@ int check_bounds(std::span<const Field<Target>> fields) {
 }  // namespace
 
 TEST_CASE("options: the published bounds of every integer key are accepted and one beyond is refused") {
-  CHECK(check_bounds(config::engine_fields()) == 9);
+  CHECK(check_bounds(config::engine_fields()) == 28);
   CHECK(check_bounds(config::model_fields()) == 25);
+}
+
+TEST_CASE("options: sizes of batches that are not ascending, zero or above max_batch_size are refused by name") {
+  struct Row {
+    std::string_view list;
+    std::string_view complaint;  ///< empty: accepted
+  };
+  const Row table[] = {
+      {"", ""},
+      {"16", ""},
+      {"8,16,32", ""},
+      {" 8, 16 ,32", ""},
+      {"1,2,4,8", ""},
+      {"16,8", "batching.allowed_batch_sizes[1] is 8 after 16"},
+      {"8,8", "batching.allowed_batch_sizes[1] is 8 after 8"},
+      {"8,64", "batching.allowed_batch_sizes[1] is 64; it must be 1 to batching.max_batch_size, 32"},
+      {"0,8", "batching.allowed_batch_sizes[0] is 0"},
+      {"8,many", "batching.allowed_batch_sizes[1] is 0"},
+      {"8,,16", "batching.allowed_batch_sizes[1] is 0"},
+      {"-8", "batching.allowed_batch_sizes[0] is 0"},
+  };
+  for (const Row& row : table) {
+    CAPTURE(row.list);
+    const auto parsed = parse_model_config(R"({"name": "a", "kind": "synthetic", "batching.allowed_batch_sizes": ")" +
+                                           std::string(row.list) + "\"}");
+    REQUIRE(parsed);
+    const auto checked = check_options(parsed->options);
+    CHECK(checked.has_value() == row.complaint.empty());
+    if (!checked) CHECK(checked.error().message().find(row.complaint) != std::string::npos);
+  }
 }

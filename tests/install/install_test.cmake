@@ -36,6 +36,10 @@ separate_arguments(flags UNIX_COMMAND "${flags}")
 run(${CC} -std=c11 -Wall -Werror ${SOURCE_DIR}/uses_c.c -o ${WORK_DIR}/uses_pc ${flags} -Wl,-rpath,${prefix}/${LIB_DIR})
 run(${WORK_DIR}/uses_pc)
 
+if(WITH_ROCKSDB AND NOT EXISTS ${prefix}/${LIB_DIR}/tidegate/1/libtidegate_rocksdb.so)
+  message(FATAL_ERROR "the module of the disk cache was not installed")
+endif()
+
 # Installed modules are found by the installed program and by programs that link it.
 if(WITH_ENCODER AND MODEL)
   run(${WORK_DIR}/consumer/uses_cxx ${MODEL} ${prefix}/${LIB_DIR}/tidegate/1/libtidegate_encoder.so)

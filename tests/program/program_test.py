@@ -2,6 +2,8 @@
 import json
 import os
 import pathlib
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -283,6 +285,52 @@ class Encode(unittest.TestCase):
         text = self.bench("--precision", "int8")
         for part in ("tokens/s", "precision: int8", "% of the int8 peak", "us/token", "epilogues"):
             self.assertIn(part, text)
+
+    @unittest.skipIf(shutil.which("redis-server") is None, "redis-server is not installed")
+    def test_bench_goes_on_when_redis_dies(self):
+        report, texts = self.bench_with_redis(dies=False)
+        self.assertGreater(report["redis"]["hits"], texts // 2)
+        rate = {s["step"]: s["texts_per_second"] for s in report["steps"]}
+        self.assertGreater(rate["cached"], rate["batched"])
+
+        broken, texts = self.bench_with_redis(dies=True)
+        self.assertGreater(broken["redis"]["connection_lost"] + broken["redis"]["breaker_open"], 0)
+        self.assertLess(broken["redis"]["hits"], texts)
+        dipped = {s["step"]: s["texts_per_second"] for s in broken["steps"]}
+        self.assertLess(dipped["cached"], rate["cached"])
+
+    def bench_with_redis(self, dies):
+        """The report of a bench with a server of its own, which may be killed once answers are in it."""
+        texts = 300
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                                   "--dir", self.folder.name], stdout=subprocess.DEVNULL)
+        bench = subprocess.Popen([PROGRAM, "bench", "--model", MODEL, "--texts", str(texts), "--json",
+                                  "--redis", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            while dies and bench.poll() is None and self.stored_in_redis(port) < 10:
+                pass
+            if dies:
+                server.kill()
+            out, errors = bench.communicate(timeout=250)
+        finally:
+            server.kill()
+            server.wait()
+            bench.kill()
+        self.assertEqual(bench.returncode, 0, errors)
+        return json.loads(out), texts
+
+    @staticmethod
+    def stored_in_redis(port):
+        """Keys in the server; 0 while it cannot be reached."""
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(b"DBSIZE\r\n")
+                return int(connection.recv(64)[1:].split()[0])
+        except OSError:
+            return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 // Who is refused, who gives way and who is shed when there is too much.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "queue/scheduler_driver.hpp"
 #include "queue/standing_queue.hpp"
 #include "queue/token_bucket.hpp"
@@ -171,6 +173,100 @@ TEST_CASE("queue 4.13/43: a burst is absorbed, a queue that stands sheds the old
     CHECK(driver.core.stats().queued_items > 300);
   }
   driver.finish_all();
+}
+
+namespace {
+
+/// Interactive requests and ones of class batch on a model of a millisecond each; counts which of
+/// the waiting ones of class batch are run.
+class Flip {
+ public:
+  Flip()
+      : driver([] {
+          Setup setup;
+          setup.batching.prediction = Prediction::off;
+          setup.batching.max_batch_size = 1;
+          setup.batching.interactive_floor = 0;
+          setup.batching.batch_floor = 30;
+          setup.admission.max_standing_delay = Duration(5 * kMilli);
+          return setup;
+        }()) {}
+
+  void submit(Who who, Deadline deadline = kNoDeadline) {
+    if (who.priority == Priority::batch) batch_class_.push_back(static_cast<std::uint32_t>(driver.works.size()));
+    driver.submit({}, deadline, {}, who);
+  }
+  [[nodiscard]] bool is_waiting(std::uint32_t work) const {
+    return driver.works[work].place == SchedulerDriver::Work::Place::queued;
+  }
+  /// Ends the running batch.
+  void run() {
+    std::vector<std::uint32_t> before;
+    for (const std::uint32_t work : batch_class_) {
+      if (is_waiting(work)) before.push_back(work);
+    }
+    driver.now += Duration(kMilli);
+    if (driver.running() > 0) driver.done(next_done_++);
+    if (driver.last.started.empty() || before.size() < 2) return;
+    const std::uint32_t work = driver.last.started.front().front();
+    if (!std::binary_search(before.begin(), before.end(), work)) return;
+    ++(work == before.back() ? newest : work == before.front() ? oldest : between);
+  }
+  void play(int rounds, int arrivals) {
+    newest = oldest = between = 0;
+    for (int i = 0; i < rounds; ++i) {
+      for (int n = 0; n < arrivals; ++n) submit(kInteractive);
+      if (i % 3 == 0) submit(kBatch);
+      run();
+    }
+  }
+
+  SchedulerDriver driver;
+  std::size_t newest = 0, oldest = 0, between = 0;
+
+ private:
+  std::uint32_t next_done_ = 0;
+  std::vector<std::uint32_t> batch_class_;  ///< works, by arrival
+};
+
+}  // namespace
+
+TEST_CASE("queue 4.13/44: while the queue stands class batch runs its newest first, and its oldest once it does not") {
+  Flip flip;
+  for (int i = 0; i < 11; ++i) flip.submit(kBatch);
+  flip.play(20, 1);  // the queue is new: it absorbs a burst
+  CHECK(flip.oldest > 3);
+  CHECK(flip.newest == 0);
+  flip.play(300, 2);
+  flip.play(100, 2);
+  CHECK(flip.newest > 10);
+  CHECK(flip.oldest == 0);
+  CHECK(flip.between == 0);
+  const auto decisions = flip.driver.core.decisions();
+  CHECK(std::any_of(decisions.begin(), decisions.end(), [](const BatchDecision& one) { return one.newest_first; }));
+  flip.play(200, 0);  // no more interactive ones: what is left is worked off, in order again
+  flip.play(100, 0);
+  CHECK(flip.newest == 0);
+  CHECK(flip.oldest > 10);
+  flip.driver.finish_all();
+}
+
+TEST_CASE("queue 4.13/44: in an overload who has a deadline keeps his place before the newest of class batch") {
+  Flip flip;
+  flip.play(400, 2);
+  REQUIRE(flip.newest > 10);
+  const auto urgent = static_cast<std::uint32_t>(flip.driver.works.size());
+  flip.submit(kBatch, flip.driver.now + Duration(200 * kMilli));
+  flip.newest = 0;
+  for (int i = 0; i < 60 && flip.is_waiting(urgent); ++i) {
+    flip.submit(kBatch);
+    for (int n = 0; n < 2; ++n) flip.submit(kInteractive);
+    flip.run();
+  }
+  CHECK_FALSE(flip.is_waiting(urgent));
+  CHECK(flip.driver.requests[urgent].outcome != Outcome::deadline_exceeded);
+  CHECK(flip.newest == 0);
+  flip.driver.finish_all();
 }
 
 TEST_CASE("errors: every code has an HTTP and a gRPC status, and refusals are the client's to retry") {

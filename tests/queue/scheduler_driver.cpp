@@ -55,18 +55,20 @@ void expect_equal(Effects seen, const Effects& expected) {
   if (seen != expected) FAIL("the core did: " << seen.text() << " the model: " << expected.text());
 }
 
-SchedulerDriver::SchedulerDriver(const Setup& with) : setup(with), core(with.batching, with.admission, with.slots) {}
+SchedulerDriver::SchedulerDriver(const Setup& with)
+    : setup(with), core(with.batching, with.admission, with.slots, with.layout) {}
 
 bool SchedulerDriver::submit(ItemSize size, Deadline deadline, std::optional<std::uint8_t> key, Who who) {
   const auto request = static_cast<std::uint32_t>(requests.size());
   const auto work = static_cast<std::uint32_t>(works.size());
   requests.emplace_back().deadline = deadline;
-  works.push_back({size, key, now});
+  works.push_back({size, key, now, who.signature});
   Submission submission{request_record(request), work_record(work), size, deadline, {}};
   if (key) submission.key = key_of(*key);
   const std::string tenant = tenant_name(who.tenant);
   submission.priority = who.priority;
   submission.tenant = tenant;
+  submission.signature = who.signature;
   const auto accepted = core.submit(now, submission);
   refusal = accepted ? std::optional<Error>() : accepted.error();
   if (accepted) {
@@ -197,6 +199,8 @@ void SchedulerDriver::take_batch(const RunBatch& run) {
   expect(!run.works.empty(), "no batch is empty");
   std::uint64_t rows = 0;
   std::uint64_t tokens = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t longest = 0;
   std::vector<std::uint32_t> numbers;
   for (const void* record : run.works) numbers.push_back(number_of(record, kWorkTag, works.size()));
   for (const std::uint32_t number : numbers) {
@@ -205,6 +209,9 @@ void SchedulerDriver::take_batch(const RunBatch& run) {
     works[number].place = Place::running;
     rows += works[number].size.rows;
     tokens += works[number].size.tokens;
+    bytes += works[number].size.bytes;
+    longest = std::max(longest, (works[number].size.tokens + works[number].size.rows - 1) / works[number].size.rows);
+    expect(works[number].signature == works[numbers.front()].signature, "one signature per batch");
   }
   for (const Request& request : requests) {
     const bool due = request.accepted && !request.outcome && request.deadline <= now;
@@ -212,6 +219,11 @@ void SchedulerDriver::take_batch(const RunBatch& run) {
   }
   expect(rows <= setup.batching.max_batch_size, "no batch over max_batch_size");
   expect(tokens <= setup.batching.max_batch_tokens, "no batch over max_batch_tokens");
+  expect(bytes <= setup.batching.max_batch_bytes, "no batch over max_batch_bytes");
+  const bool pads = setup.layout == BatchLayout::padded && numbers.size() > 1;
+  expect(!pads || rows * longest <= setup.batching.max_batch_tokens, "no batch computes more than max_batch_tokens");
+  const std::vector<std::uint32_t>& sizes = setup.batching.allowed_batch_sizes;
+  expect(sizes.empty() || rows <= sizes.back(), "no batch over the largest size that is allowed");
   for (const Running& batch : batches) expect(batch.id != run.id, "batch ids are not reused");
   expect(running() < setup.slots, "a batch starts only in a free slot");
   batches.push_back({run.id, numbers});

@@ -25,6 +25,7 @@ inline Digest key_of(std::uint8_t n) {
 struct Who {
   Priority priority = Priority::interactive;
   std::uint8_t tenant = 0;
+  std::uint64_t signature = 0;
 };
 inline std::string tenant_name(std::uint8_t tenant) { return tenant == 0 ? "" : std::string(tenant, 't'); }
 
@@ -32,6 +33,7 @@ struct Setup {
   BatchingOptions batching{};
   AdmissionOptions admission{};
   std::uint32_t slots = 1;
+  BatchLayout layout = BatchLayout::packed;
 };
 
 /// What an event led to, in small numbers: requests by order of arrival, works likewise.
@@ -70,6 +72,7 @@ class SchedulerDriver {
     ItemSize size{};
     std::optional<std::uint8_t> key{};
     TimePoint arrival{};
+    std::uint64_t signature = 0;
     enum class Place : std::uint8_t { unused, queued, running, finished, retired } place = Place::unused;
     std::uint32_t waiters = 0;  ///< accepted and not completed
   };

@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "runner/module_loader.hpp"
+#include "base/module_loader.hpp"
 #include "torch/torch_support.hpp"
 
 using namespace tidegate;

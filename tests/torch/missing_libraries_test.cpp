@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "runner/module_loader.hpp"
+#include "base/module_loader.hpp"
 #include "support/temporary_folder.hpp"
 
 using namespace tidegate;

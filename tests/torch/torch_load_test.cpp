@@ -4,7 +4,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "runner/module_loader.hpp"
+#include "base/module_loader.hpp"
 #include "support/temporary_folder.hpp"
 #include "torch/torch_support.hpp"
 

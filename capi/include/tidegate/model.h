@@ -40,7 +40,9 @@ TIDEGATE_API tidegate_status tidegate_model_info_json(const tidegate_model *mode
 /* Why the last 256 batches are as they are, oldest first, and what has been learned about the
  * model's speed: {"profile": {...}, "decisions": [{"number", "trigger", "stopped_by", "opened_by", "items",
  * "rows", "tokens", "longest", "passed_over", "left", "running", "oldest_wait_ns", "slack_ns" (where there is a
- * deadline), "predicted_ns", "predicted95_ns", "alone_ns", "actual_ns" (0: it still runs), "text"}, ...]}.
+ * deadline), "predicted_ns", "predicted95_ns", "filler_rows" (computed for nothing, up to an allowed size),
+ * "newest_first" (0 or 1), "cut_items" (0, or how many were cut by length), "cut_from_ns", "cut_to_ns" (predicted for
+ * them before and after), "alone_ns", "actual_ns" (0: it still runs), "text"}, ...]}.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
  * Errors: NOT_FOUND, SHUTTING_DOWN (after shutdown) */
 TIDEGATE_API tidegate_status tidegate_model_explain_json(const tidegate_model *model, char **text, size_t *length,

@@ -39,7 +39,8 @@ typedef int32_t tidegate_source;
 enum {
   TIDEGATE_SOURCE_MODEL = 1,  /* computed for this request */
   TIDEGATE_SOURCE_JOINED = 2, /* computed once for this and equal requests in flight */
-  TIDEGATE_SOURCE_CACHE = 3   /* read from a cache */
+  TIDEGATE_SOURCE_CACHE = 3,  /* read from a cache */
+  TIDEGATE_SOURCE_SIMILAR = 4 /* computed for another question that means the same */
 };
 
 /* Where the time of a request went; zero where a step did not happen. */

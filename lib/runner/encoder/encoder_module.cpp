@@ -87,10 +87,13 @@ Result<std::unique_ptr<TextTokenizer>> load_model_tokenizer(const std::string& f
 }  // namespace
 }  // namespace tidegate
 
-extern "C" __attribute__((visibility("default"))) const tidegate::ModuleTable* tidegate_module() {
+extern "C" __attribute__((visibility("default"))) const tidegate::ModuleHeader* tidegate_module() {
   static const tidegate::ModuleTable table = {
-      tidegate::build_id(),           "encoder", tidegate::facts, tidegate::load_encoder, tidegate::measure_encoder,
-      tidegate::load_model_tokenizer, nullptr,
+      {tidegate::build_id(), "encoder", tidegate::facts},
+      tidegate::load_encoder,
+      tidegate::measure_encoder,
+      tidegate::load_model_tokenizer,
+      nullptr,
   };
   return &table;
 }

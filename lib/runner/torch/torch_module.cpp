@@ -3,9 +3,9 @@
 #include "runner/torch/torch_runner.hpp"
 #include "tidegate/version.hpp"
 
-extern "C" __attribute__((visibility("default"))) const tidegate::ModuleTable* tidegate_module() {
+extern "C" __attribute__((visibility("default"))) const tidegate::ModuleHeader* tidegate_module() {
   static const tidegate::ModuleTable table = {
-      tidegate::build_id(), "torch", tidegate::torch_facts, nullptr, nullptr, nullptr, tidegate::TorchRunner::create,
+      {tidegate::build_id(), "torch", tidegate::torch_facts}, nullptr, nullptr, nullptr, tidegate::TorchRunner::create,
   };
   return &table;
 }

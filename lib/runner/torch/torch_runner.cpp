@@ -120,6 +120,13 @@ Result<PreparedInput> TorchRunner::prepare(Input input) {
     if (tensor.shape().empty()) continue;
     prepared.size.tokens = std::max(prepared.size.tokens, static_cast<std::uint64_t>(tensor.shape().front()));
   }
+  // Tensors of other types or dimensions are another forward call: they gain nothing together.
+  std::uint64_t signature = 0;
+  for (const std::int64_t one : signature_of(*tensors)) {
+    signature = (signature ^ static_cast<std::uint64_t>(one)) * 0x9E3779B97F4A7C15ULL;
+    signature ^= signature >> 32U;
+  }
+  prepared.signature = signature;
   prepared.input = std::move(input);
   return prepared;
 }

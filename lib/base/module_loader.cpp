@@ -1,4 +1,4 @@
-#include "runner/module_loader.hpp"
+#include "base/module_loader.hpp"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -32,9 +32,10 @@ struct Remedy {
   std::string_view dependency;
 };
 
-constexpr std::array<Remedy, 2> kRemedies{{
+constexpr std::array<Remedy, 3> kRemedies{{
     {"encoder", "TIDEGATE_WITH_ENCODER", "oneDNN 3.x"},
     {"torch", "TIDEGATE_WITH_TORCH", "libtorch"},
+    {"rocksdb", "TIDEGATE_WITH_ROCKSDB", "RocksDB"},
 }};
 
 std::string how_to_get(std::string_view name) {
@@ -123,7 +124,7 @@ Result<LoadedModule> check_table(void* handle, std::string_view name, std::strin
     TIDEGATE_REQUIRES(loader_mutex) {
   auto entry = reinterpret_cast<ModuleEntry>(::dlsym(handle, kModuleSymbol));
   if (entry == nullptr) return corrupt(path, fmt::format("it exports no '{}'", kModuleSymbol));
-  const ModuleTable* table = entry();
+  const ModuleHeader* table = entry();
   if (table == nullptr || table->build_id == nullptr) return corrupt(path, "its table is empty");
   if (std::string_view(table->build_id) != build_id()) {
     return Error(ErrorCode::version_mismatch,

@@ -1,4 +1,4 @@
-#include "runner/module_loader.hpp"
+#include "base/module_loader.hpp"
 
 #include <doctest/doctest.h>
 #include <unistd.h>
@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "support/temporary_folder.hpp"
+#include "tidegate/modules.hpp"
 #include "tidegate/version.hpp"
 
 using namespace tidegate;
@@ -137,7 +138,7 @@ TEST_CASE("module loader: a module whose libraries lack a symbol does not fit th
 }
 
 TEST_CASE("module loader: threads that open modules at once get the same table") {
-  const ModuleTable* tables[8] = {};
+  const ModuleHeader* tables[8] = {};
   std::vector<std::thread> threads;
   for (auto& table : tables) {
     threads.emplace_back([&table] {
@@ -152,9 +153,10 @@ TEST_CASE("module loader: threads that open modules at once get the same table")
 
 TEST_CASE("module loader: probing reports every known module as usable or with its trouble") {
   const auto reports = probe_modules();
-  REQUIRE(reports.size() == 2);
+  REQUIRE(reports.size() == 3);
   CHECK(reports[0].name == "encoder");
   CHECK(reports[1].name == "torch");
+  CHECK(reports[2].name == "rocksdb");
   for (const ModuleReport& report : reports) {
     CAPTURE(report.name);
     CAPTURE(report.trouble);

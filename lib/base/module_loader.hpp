@@ -4,13 +4,14 @@
 #include <string>
 #include <string_view>
 
-#include "runner/module_abi.hpp"
+#include "base/module_abi.hpp"
+#include "tidegate/result.hpp"
 
 namespace tidegate {
 
 struct LoadedModule {
-  const ModuleTable* table = nullptr;  ///< lives as long as the process: modules are never unloaded
-  std::string path;                    ///< the file that was opened
+  const ModuleHeader* table = nullptr;  ///< lives as long as the process: modules are never unloaded
+  std::string path;                     ///< the file that was opened
 };
 
 /// Opens a module with RTLD_NOW | RTLD_LOCAL. With a `module_path` only that file is

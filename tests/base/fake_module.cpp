@@ -1,6 +1,6 @@
 // Modules for the loader's tests; FAKE_* says what is wrong with this one.
+#include "base/module_abi.hpp"
 #include "build_facts.hpp"
-#include "runner/module_abi.hpp"
 
 #define FAKE_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -10,7 +10,7 @@ FAKE_EXPORT int something_else() { return 0; }
 
 #elif defined(FAKE_NO_TABLE)
 
-FAKE_EXPORT const tidegate::ModuleTable* tidegate_module() { return nullptr; }
+FAKE_EXPORT const tidegate::ModuleHeader* tidegate_module() { return nullptr; }
 
 #elif defined(FAKE_OTHER_BUILD)
 
@@ -38,9 +38,8 @@ FAKE_EXPORT int fake_answer() { return answer; }
 
 static std::vector<std::pair<std::string, std::string> > fake_facts() { return {{"fake", "yes"}}; }
 
-FAKE_EXPORT const tidegate::ModuleTable* tidegate_module() {
-  static const tidegate::ModuleTable table = {TIDEGATE_BUILD_ID, FAKE_NAME, fake_facts, nullptr,
-                                              nullptr,           nullptr,   nullptr};
+FAKE_EXPORT const tidegate::ModuleHeader* tidegate_module() {
+  static const tidegate::ModuleHeader table = {TIDEGATE_BUILD_ID, FAKE_NAME, fake_facts};
   return &table;
 }
 

@@ -1,0 +1,121 @@
+// RedisSession: what the network thread knows and decides.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <unordered_set>
+#include <vector>
+
+#include "base/circuit_breaker.hpp"
+#include "cache/redis/redis_codec.hpp"
+#include "cache/redis/redis_door.hpp"
+#include "cache/redis/redis_link.hpp"
+
+namespace tidegate {
+
+/// Where the wall clock is read; tests give their own.
+using UnixClock = std::int64_t (*)() noexcept;
+
+/// Gathers look-ups into MGETs on one link, writes on another, and ends what takes too
+/// long. Everything on the loop's thread. No timer runs while nothing waits.
+class RedisSession {
+ public:
+  RedisSession(RedisLoop& loop, RedisDoor& door, RedisCounters& counters, const RedisCacheOptions& options,
+               std::shared_ptr<const RedisEndpoint> endpoint, UnixClock unix_clock, std::uint64_t seed);
+
+  /// Looks at the door, then at what is due.
+  void look();
+  /// Tries the server out, after the circuit breaker's time.
+  void probe();
+  void invalidate(UniqueFunction<void(Result<void>)> done);
+  /// Stops the loop once writes are out, in a quarter of a second at most.
+  void finish();
+  /// Ends every look-up; nothing is called any more.
+  void end();
+
+ private:
+  static constexpr std::size_t kMostGetsOut = 8;
+
+  using Invalidation = UniqueFunction<void(Result<void>)>;
+  /// A key of a look-up.
+  struct Wanted {
+    std::shared_ptr<RedisLookup> lookup;
+    std::size_t slot;
+    [[nodiscard]] const CacheKey& key() const { return lookup->keys[slot]; }
+  };
+
+  void take_lookups();
+  void advance();
+  void expire(TimePoint now);
+  void check_links(TimePoint now);
+  void arm(TimePoint now);
+
+  void send_gets(TimePoint now);
+  void send_get();
+  void take_values(std::vector<Wanted>& wanted, std::uint64_t generation, RedisReply* reply);
+  void judge(const Wanted& wanted, std::uint64_t generation, RedisReply& element, std::int64_t unix_ms);
+  void settle(const Wanted& wanted, RedisCount miss);
+  void answer(RedisLookup& lookup);
+  /// Every look-up, sent or not, is a miss of this cause.
+  void miss_all(RedisCount cause);
+  [[nodiscard]] std::size_t keys_per_get() const;
+
+  void reads_up();
+  void reads_down(RedisLink::Ending ending);
+  void ready();
+  void ask_generation();
+  void take_generation(RedisReply* reply);
+  void learn_generation(std::uint64_t generation);
+  [[nodiscard]] std::uint64_t fresh_generation();
+  void send_invalidations();
+  void fail_invalidations(const char* why);
+
+  void send_writes(TimePoint now);
+  /// False: it was dropped, and counted.
+  bool send_write(const WriteQueue::Item& item, TimePoint now);
+  void take_write(RedisReply* reply, std::uint64_t bytes);
+  void drop_writes(RedisCount cause);
+  [[nodiscard]] std::size_t queued_writes();
+  /// Whether the item was computed before the namespace was emptied last.
+  [[nodiscard]] bool is_late(const WriteQueue::Item& item, TimePoint now) const;
+
+  void note_failure(CircuitBreaker::Failure failure);
+  void writes_down(RedisLink::Ending ending);
+  void show_breaker();
+  void end_probe(RedisReply* pong);
+
+  RedisLoop& loop_;
+  RedisDoor& door_;
+  RedisCounters& counters_;
+  const RedisCacheOptions options_;
+  const UnixClock unix_clock_;
+  const RedisCodec codec_;
+  CircuitBreaker breaker_;
+  RedisLink reads_;
+  RedisLink writes_;
+  std::uint64_t random_;
+
+  std::deque<Wanted> queue_;  ///< not sent yet
+  std::multimap<TimePoint, std::shared_ptr<RedisLookup>> by_expiry_;
+  std::size_t gets_out_ = 0;
+  std::uint64_t usual_bytes_;  ///< of a value, moving average
+
+  bool ready_ = false;  ///< reads_ is up, and the generation was read on it
+  bool second_try_ = false;
+  TimePoint reads_opened_{};
+  std::uint64_t generation_ = 0;  ///< 0 = not known
+  TimePoint generation_read_{};
+  bool generation_asked_ = false;
+  TimePoint guard_until_{};                        ///< answers looked up before the last change are late until then
+  std::unordered_set<std::uint64_t> asked_since_;  ///< keys looked up since that change
+  std::vector<Invalidation> invalidations_;
+
+  std::uint64_t write_bytes_out_ = 0;
+  TimePoint writes_paused_until_{};
+  TimePoint writes_retry_at_{};
+  std::optional<TimePoint> finish_at_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,346 @@
+// The tier's own time: gathering, budgets, breaker, idleness. The clock stands still
+// unless the test moves it.
+#include "fake_redis.hpp"
+
+#include <doctest/doctest.h>
+
+#include "support/manual_clock.hpp"
+
+using namespace tidegate;
+using namespace tidegate::test;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+RedisCacheOptions at(const FakeRedis& server) {
+  RedisCacheOptions options;
+  options.address = "127.0.0.1:" + std::to_string(server.port());
+  return options;
+}
+
+bool is_key(const std::string& name) { return name.find(":generation") == std::string::npos; }
+
+/// Look-ups that are under way, and what became of them.
+class Asking {
+ public:
+  void ask(CacheTier& tier, std::uint64_t number, Deadline deadline = kNoDeadline) {
+    const CacheKey key = redis_key(number);
+    ++asked_;
+    tier.get_many(std::span(&key, 1), deadline, [this](Slots slots) {
+      hits_ += slots.at(0) ? 1 : 0;
+      ++ended_;
+    });
+  }
+  [[nodiscard]] bool all_ended() const { return ended_ == asked_; }
+  [[nodiscard]] int ended() const { return ended_; }
+  [[nodiscard]] int hits() const { return hits_; }
+
+ private:
+  int asked_ = 0;
+  std::atomic<int> ended_{0};
+  std::atomic<int> hits_{0};
+};
+
+/// Holds back every reply to commands of this name.
+FakeRedis::Script holding(FakeRedis*& server, const std::string& name) {
+  return [&server, name](const Command& command) -> std::optional<FakeRedis::Act> {
+    if (command[0] == name) server->hold();
+    return std::nullopt;
+  };
+}
+
+/// Ends with an open breaker: five look-ups, each past its budget.
+void run_into_silence(RedisCache& tier, ManualClock& clock) {
+  for (int i = 0; i < 5; ++i) {
+    Asking asking;
+    asking.ask(tier, 1);
+    REQUIRE(eventually([&] {
+      clock.advance(milliseconds(5));
+      return asking.all_ended();
+    }));
+  }
+  REQUIRE(eventually([&] { return tier.redis_stats().breaker == RedisBreaker::open; }));
+}
+
+}  // namespace
+
+TEST_CASE("redis tier: look-ups that meet are gathered into one MGET of at most 64 keys") {
+  FakeRedis* self = nullptr;
+  FakeRedis server(holding(self, "MGET"));
+  self = &server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  Asking asking;
+  asking.ask(*tier, 0);
+  REQUIRE(eventually([&] { return server.held() == 1; }));
+  for (std::uint64_t i = 1; i <= 63; ++i) asking.ask(*tier, i);
+  // Neither full nor old enough: nothing is sent while the first one is out.
+  CHECK(eventually([&] { return tier->redis_stats().commands == 1; }));
+  asking.ask(*tier, 64);
+  REQUIRE(eventually([&] { return tier->redis_stats().commands == 2; }));
+  for (std::uint64_t i = 65; i < 75; ++i) asking.ask(*tier, i);
+  clock->advance(microseconds(99));
+  CHECK(tier->redis_stats().commands == 2);
+  REQUIRE(eventually([&] {
+    clock->advance(microseconds(1));
+    return tier->redis_stats().commands == 3;
+  }));
+  server.release();
+  REQUIRE(eventually([&] { return asking.all_ended(); }));
+  const auto gets = server.seen("MGET");
+  REQUIRE(gets.size() == 3);
+  CHECK(gets[0].size() == 2);
+  CHECK(gets[1].size() == 65);
+  CHECK(gets[2].size() == 11);
+  CHECK(tier->redis_stats().absent == 75);
+}
+
+TEST_CASE("redis tier: large values make smaller MGETs, a quarter of a megabyte expected each") {
+  FakeRedis* self = nullptr;
+  std::atomic<bool> holds{false};
+  FakeRedis server([&](const Command& command) -> std::optional<FakeRedis::Act> {
+    if (command[0] == "MGET" && holds) self->hold();
+    return std::nullopt;
+  });
+  self = &server;
+  const auto tier = make_tier(at(server), std::make_shared<ManualClock>());
+  for (std::uint64_t i = 0; i < 40; ++i)
+    REQUIRE(store_and_wait(*tier, redis_entry(i, 1, std::chrono::hours(1), 16'384)));
+  for (std::uint64_t i = 0; i < 40; ++i) CHECK(look_up(*tier, i));
+  holds = true;
+  Asking asking;
+  asking.ask(*tier, 0);
+  REQUIRE(eventually([&] { return server.held() == 1; }));
+  for (std::uint64_t i = 0; i < 12; ++i) asking.ask(*tier, i);
+  server.release();
+  REQUIRE(eventually([&] { return asking.all_ended(); }));
+  for (const Command& get : server.seen("MGET")) CHECK(get.size() <= 5);
+  CHECK(asking.hits() == 13);
+}
+
+TEST_CASE("redis tier: a look-up ends at its budget or its deadline, and the late value is discarded") {
+  FakeRedis* self = nullptr;
+  FakeRedis server(holding(self, "MGET"));
+  self = &server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  Asking soon;
+  Asking later;
+  soon.ask(*tier, 1, clock->now() + milliseconds(1));
+  later.ask(*tier, 2);
+  REQUIRE(eventually([&] { return server.held() == 1; }));
+  clock->advance(milliseconds(1));
+  REQUIRE(eventually([&] { return soon.all_ended(); }));
+  CHECK(later.ended() == 0);
+  CHECK(tier->redis_stats().timeouts == 1);
+  clock->advance(milliseconds(4));
+  REQUIRE(eventually([&] { return later.all_ended(); }));
+  CHECK(tier->redis_stats().timeouts == 2);
+  server.release();
+  // The next one gets its own answer, not the one that came late.
+  REQUIRE(store_and_wait(*tier, redis_entry(3, 3)));
+  const auto found = look_up(*tier, 3);
+  REQUIRE(found);
+  CHECK(float_of(*found) == 3);
+  CHECK(tier->redis_stats().discarded >= 1);
+  CHECK(tier->redis_stats().connections == 2);
+  CHECK(tier->redis_stats().breaker_openings == 0);
+}
+
+TEST_CASE("redis tier: a deadline that has passed is a miss at once") {
+  FakeRedis server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  Asking asking;
+  asking.ask(*tier, 1, clock->now());
+  CHECK(asking.all_ended());
+  CHECK(server.commands() == 0);
+}
+
+TEST_CASE("redis tier: no reply for twice the budget makes it connect anew") {
+  FakeRedis* self = nullptr;
+  std::atomic<int> gets{0};
+  FakeRedis server([&](const Command& command) -> std::optional<FakeRedis::Act> {
+    if (command[0] == "MGET" && ++gets == 1) self->hold();
+    return std::nullopt;
+  });
+  self = &server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  Asking asking;
+  asking.ask(*tier, 1);
+  REQUIRE(eventually([&] { return server.held() == 1; }));
+  clock->advance(milliseconds(5));
+  REQUIRE(eventually([&] { return asking.all_ended(); }));
+  CHECK(tier->redis_stats().connections == 1);
+  REQUIRE(eventually([&] {
+    clock->advance(milliseconds(1));
+    asking.ask(*tier, 2);
+    return tier->redis_stats().connections == 2;
+  }));
+  REQUIRE(eventually([&] { return asking.all_ended(); }));
+  CHECK(tier->redis_stats().breaker == RedisBreaker::closed);
+}
+
+TEST_CASE("redis tier: five silent look-ups open the breaker, then nothing waits and nothing is sent") {
+  FakeRedis* self = nullptr;
+  FakeRedis server(holding(self, "MGET"));
+  self = &server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  run_into_silence(*tier, *clock);
+  const std::size_t before = server.commands();
+  Asking asking;
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    asking.ask(*tier, i);
+    CHECK(asking.all_ended());
+    store(*tier, redis_entry(i, 1));
+  }
+  CHECK(tier->redis_stats().refused == 100);
+  CHECK(tier->redis_stats().dropped_open == 100);
+  CHECK(server.commands() == before);
+}
+
+TEST_CASE("redis tier: after its time one probe goes out, and a good one closes the breaker") {
+  FakeRedis* self = nullptr;
+  FakeRedis server(holding(self, "MGET"));
+  self = &server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  run_into_silence(*tier, *clock);
+  server.release();
+  clock->advance(milliseconds(700));
+  CHECK_FALSE(look_up(*tier, 1));
+  CHECK(tier->redis_stats().breaker == RedisBreaker::open);
+  CHECK(server.seen("PING").empty());
+  clock->advance(seconds(1));
+  // The caller that starts the probe does not wait for it.
+  Asking asking;
+  asking.ask(*tier, 1);
+  CHECK(asking.all_ended());
+  REQUIRE(eventually([&] { return tier->redis_stats().breaker == RedisBreaker::closed; }));
+  CHECK(server.seen("PING").size() == 1);
+  REQUIRE(store_and_wait(*tier, redis_entry(1, 1)));
+  CHECK(look_up(*tier, 1));
+}
+
+TEST_CASE("redis tier: a probe without answer opens the breaker for twice as long") {
+  FakeRedis* self = nullptr;
+  std::atomic<bool> dead{false};
+  FakeRedis server([&](const Command& command) -> std::optional<FakeRedis::Act> {
+    if (dead || command[0] == "MGET") self->hold();
+    return std::nullopt;
+  });
+  self = &server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  run_into_silence(*tier, *clock);
+  dead = true;
+  clock->advance(milliseconds(1300));
+  CHECK_FALSE(look_up(*tier, 1));
+  REQUIRE(eventually([&] { return tier->redis_stats().breaker == RedisBreaker::half_open; }));
+  REQUIRE(eventually([&] {
+    clock->advance(milliseconds(50));
+    return tier->redis_stats().breaker == RedisBreaker::open;
+  }));
+  CHECK(tier->redis_stats().breaker_openings == 2);
+  clock->advance(milliseconds(1500));
+  CHECK_FALSE(look_up(*tier, 1));
+  CHECK(tier->redis_stats().breaker == RedisBreaker::open);
+}
+
+TEST_CASE("redis tier: idle, it asks for no alarm and sends nothing, however long") {
+  FakeRedis server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  REQUIRE(store_and_wait(*tier, redis_entry(1, 1)));
+  CHECK(look_up(*tier, 1));
+  REQUIRE(eventually([&] {
+    clock->advance(milliseconds(300));
+    return clock->pending_alarms() == 0;
+  }));
+  const std::size_t before = server.commands();
+  clock->advance(std::chrono::hours(24));
+  CHECK(clock->pending_alarms() == 0);
+  CHECK(server.commands() == before);
+}
+
+TEST_CASE("redis tier: the generation is read again with the first look-up after five seconds") {
+  FakeRedis server;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(at(server), clock);
+  REQUIRE(store_and_wait(*tier, redis_entry(1, 1)));
+  CHECK(look_up(*tier, 1));
+  const std::size_t first = server.seen("GET").size();
+  clock->advance(milliseconds(4900));
+  CHECK(look_up(*tier, 1));
+  CHECK(server.seen("GET").size() == first);
+  for (const auto& [name, value] : server.data()) {
+    if (!is_key(name)) server.put(name, "12345");
+  }
+  clock->advance(milliseconds(200));
+  // The reply of that very MGET is of the old generation, so it is not taken.
+  CHECK_FALSE(look_up(*tier, 1));
+  CHECK(server.seen("GET").size() == first + 1);
+  CHECK(tier->redis_stats().invalidated == 1);
+  store(*tier, redis_entry(1, 1));
+  store(*tier, redis_entry(2, 2));
+  REQUIRE(eventually([&] { return tier->redis_stats().dropped_late == 2; }));
+}
+
+TEST_CASE("redis tier: what waits for a server is bounded, look-ups as well as writes") {
+  FakeRedis* self = nullptr;
+  FakeRedis server(holding(self, "SET"));
+  self = &server;
+  auto options = at(server);
+  options.write_queue_items = 100;
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tier = make_tier(options, clock);
+  std::vector<CacheKey> keys(1000, redis_key(1));
+  std::atomic<int> ended{0};
+  for (int i = 0; i < 10; ++i) {
+    tier->get_many(keys, kNoDeadline, [&ended](const Slots& slots) {
+      CHECK(slots.size() == 1000);
+      ++ended;
+    });
+  }
+  CHECK(ended == 2);
+  CHECK(tier->redis_stats().overflowed == 2000);
+  for (std::uint64_t i = 0; i < 1000; ++i) store(*tier, redis_entry(i, 1));
+  CHECK(tier->redis_stats().dropped_full == 900);
+  server.release();
+  CHECK(eventually([&] { return ended == 10; }));
+}
+
+TEST_CASE("redis tier: it goes within its bound though the server is silent, and every look-up ends") {
+  FakeRedis* self = nullptr;
+  FakeRedis server(holding(self, "SET"));
+  self = &server;
+  const auto started = std::chrono::steady_clock::now();
+  Asking asking;
+  {
+    const auto tier = make_tier(at(server), std::make_shared<ManualClock>());
+    for (std::uint64_t i = 0; i < 50; ++i) asking.ask(*tier, i);
+    store(*tier, redis_entry(1, 1));
+  }
+  CHECK(asking.all_ended());
+  CHECK(std::chrono::steady_clock::now() - started < seconds(10));
+}
+
+TEST_CASE("redis tier: it may go inside the callback of its own last look-up") {
+  FakeRedis server;
+  auto tier = make_tier(at(server));
+  std::promise<void> promise;
+  auto ended = promise.get_future();
+  CacheTier& it = *tier;
+  const CacheKey key = redis_key(1);
+  auto kept = std::make_shared<std::shared_ptr<RedisCache>>(std::move(tier));
+  it.get_many(std::span(&key, 1), kNoDeadline, [kept, &promise](const Slots&) {
+    kept->reset();
+    promise.set_value();
+  });
+  kept.reset();
+  CHECK(ended.wait_for(seconds(20)) == std::future_status::ready);
+}

@@ -31,7 +31,11 @@ void write_decision(JsonWriter& json, const tidegate::BatchDecision& one) {
 }
 
 void write_profile(JsonWriter& json, const tidegate::LatencyProfile& profile) {
-  json.key("profile").open('{').member("samples", profile.samples).member("drifts", profile.drifts);
+  json.key("profile")
+      .open('{')
+      .member("source", to_string(profile.source))
+      .member("samples", profile.samples)
+      .member("drifts", profile.drifts);
   json.key("base_ns").number(profile.base_ns).key("per_token_ns").number(profile.per_token_ns);
   json.key("per_square_ns").number(profile.per_square_ns).key("per_row_ns").number(profile.per_row_ns);
   json.key("tail95").number(profile.tail95).key("tail99").number(profile.tail99).close('}');

@@ -1,5 +1,5 @@
-// tidegate simulate: replays what was recorded on the policies that run live, either
-// autoscaling cases or the keys a cache was asked for.
+// tidegate simulate: replays what was recorded on the policies that run live: autoscaling
+// cases, the keys a cache was asked for, or the arrivals of requests.
 #include <fmt/core.h>
 
 #include <fstream>
@@ -9,6 +9,7 @@
 
 #include "command.hpp"
 #include "output.hpp"
+#include "simulate_queue.hpp"
 #include "tidegate/simulator.hpp"
 
 namespace tidegate::program {
@@ -19,6 +20,7 @@ struct Arguments {
   std::string cache_trace;
   std::string policy{to_string(CachePolicy::s3_fifo)};
   CacheReplayOptions replay;
+  QueueArguments queue;
   bool json = false;
 };
 
@@ -77,7 +79,9 @@ Result<int> simulate_cache(Arguments arguments) {
 Result<int> simulate(const Arguments& arguments) {
   if (!arguments.cases.empty()) return simulate_cases(arguments);
   if (!arguments.cache_trace.empty()) return simulate_cache(arguments);
-  return Error(ErrorCode::invalid_argument, "nothing to replay; give --cases FILE or --cache-trace FILE");
+  if (!arguments.queue.trace.empty()) return simulate_queue(arguments.queue, arguments.json);
+  return Error(ErrorCode::invalid_argument,
+               "nothing to replay; give --cases FILE, --cache-trace FILE or --queue-trace FILE");
 }
 
 }  // namespace
@@ -86,11 +90,12 @@ Action add_simulate(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
       "simulate",
-      "Replay recorded autoscaling cases, or the keys a cache was asked for, on the policies that run live");
+      "Replay recorded autoscaling cases, cache keys or arrivals of requests on the policies that run live");
   CLI::Option* cases = command->add_option("--cases", arguments->cases, "HorizontalPodAutoscaler cases (JSON)");
   CLI::Option* trace = command->add_option("--cache-trace", arguments->cache_trace,
                                            "Cache trace: oracleGeneral binary, or a key a line");
   cases->excludes(trace);
+  add_queue_options(*command, arguments->queue)->excludes(cases)->excludes(trace);
   CLI::Option* capacity =
       command
           ->add_option("--capacity", arguments->replay.capacity, "Bytes such as 128MiB, or entries for a trace of keys")

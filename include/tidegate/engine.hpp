@@ -37,9 +37,24 @@ struct Replica {
   ReplicaOptions options{};
 };
 
+/// Whether a model's speed is measured when it is added, and kept when it is drained.
+enum class Calibration : std::uint8_t { on, off };
+
+/// What is known of a model's speed before its first request. When it is added, a profile
+/// that an earlier run has kept is read, or a few batches are run, for about 300 ms at most. A
+/// single batch that takes longer is not cut short.
+struct CalibrationOptions {
+  Calibration mode = Calibration::on;
+  std::vector<Input> inputs{};  ///< of about three lengths; empty = ModelInfo::sample_inputs
+  /// Where the profile is kept; empty = ModelInfo::folder, and nowhere if that is empty too.
+  std::string folder{};
+};
+
 struct ModelOptions {
   BatchingOptions batching{};
   AdmissionOptions admission{};
+  CalibrationOptions calibration{};
+  PoolOptions pool{};                              ///< needs max_queue_delay 0
   std::optional<SemanticCacheOptions> semantic{};  ///< empty = only equal requests share answers
 };
 
@@ -78,6 +93,16 @@ class Engine {
   /// models), out_of_memory, unavailable (no thread), not_found (the embedder of a semantic tier,
   /// which must be added first).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
+
+  /// Serves `name` from other replicas from now on, without losing a request: new ones go to
+  /// the new version at once. What waits for the former goes there too, where the new one takes
+  /// its prepared inputs (equal ModelInfo::preparation or fingerprint) and the request is not
+  /// pinned (RequestOptions::version); the rest is answered by the former, which is destroyed on
+  /// the completion executor when it has nothing left to do. An answer is cached under the version that
+  /// computed it. Blocks while the new version is calibrated. Errors: as add_model; not_found (no
+  /// such model), and what the new version answers if it fails on its samples: then
+  /// nothing has changed.
+  [[nodiscard]] Result<void> replace_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
   /// Starts one request. Never blocks on the model; costs the caller the look-up in
   /// memory and, on a miss, the preparation of the input (tokenizing).
@@ -141,7 +166,7 @@ class Engine {
   [[nodiscard]] Result<std::vector<BatchDecision>> explain(std::string_view name = {}) const;
   /// The semantic tier of a model; empty where it has none. Errors: not_found.
   [[nodiscard]] Result<std::optional<SemanticCacheStats>> semantic_stats(std::string_view name = {}) const;
-  /// What the queue has learned about a model's speed; empty name = the only one.
+  /// What the queue knows about a model's speed, and from where; empty name = the only one.
   /// Errors: not_found.
   [[nodiscard]] Result<LatencyProfile> latency_profile(std::string_view name = {}) const;
 

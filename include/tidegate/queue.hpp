@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tidegate/latency.hpp"
 #include "tidegate/request.hpp"
 #include "tidegate/time.hpp"
 
@@ -13,8 +14,9 @@ namespace tidegate {
 
 /// Whether batches are decided by the times that earlier ones took.
 enum class Prediction : std::uint8_t {
-  /// From the 33rd batch on a batch grows only while merging saves time and every
-  /// deadline in it holds, and a request that cannot be answered in time ends early.
+  /// A batch grows only while merging saves time and every deadline in it holds, and a
+  /// request that cannot be answered in time ends early. From the first batch on where
+  /// the model's speed is known (CalibrationOptions), else from the 33rd.
   learned,
   /// Batches grow to their caps; deadlines end requests when they pass, not before.
   off,
@@ -102,6 +104,15 @@ struct AdmissionOptions {
   std::vector<TenantOptions> tenants{};  ///< names differ
 };
 
+/// Models that name one pool share its slots: together no more than that many of their batches run
+/// at a time, and while several have work each gets the time of the slots by its weight, so a
+/// backlog of one cannot keep another waiting. What one does not use the others have.
+struct PoolOptions {
+  std::string name{};       ///< empty = the model shares with nobody
+  std::uint32_t slots = 1;  ///< of the whole pool: the same for all its models, 1..1024
+  double weight = 1;        ///< share against the pool's other models, > 0
+};
+
 /// Why a batch was formed when it was.
 enum class Trigger : std::uint8_t {
   idle_slot,  ///< a replica was free, and nothing had to be waited for
@@ -157,19 +168,5 @@ struct BatchDecision {
 
 /// One line: "batch 7: 12 items, 130 tokens (longest 21) opened by interactive, idle_slot; ...".
 [[nodiscard]] std::string to_text(const BatchDecision& decision);
-
-/// What the queue has learned about a model's speed. With one batch at a time a batch
-/// takes base + per_token * T + per_square * Q + per_row * R nanoseconds, where T are the
-/// tokens computed, Q the sum over rows of squared length and R the rows.
-struct LatencyProfile {
-  std::uint64_t samples = 0;  ///< batches learned from; predictions are used from the 32nd on
-  double base_ns = 0;
-  double per_token_ns = 0;
-  double per_square_ns = 0;
-  double per_row_ns = 0;
-  double tail95 = 0;         ///< actual over predicted time, exceeded once in twenty batches
-  double tail99 = 0;         ///< once in a hundred
-  std::uint64_t drifts = 0;  ///< times the speed changed for good and the past was dropped
-};
 
 }  // namespace tidegate

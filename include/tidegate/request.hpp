@@ -47,6 +47,12 @@ enum class Priority : std::uint8_t {
   return "unknown";
 }
 
+/// Which version of a model answers when it is replaced while the request waits.
+enum class Version : std::uint8_t {
+  any,     ///< the newer one, where it takes inputs that the former has prepared
+  pinned,  ///< the one that has accepted it
+};
+
 struct RequestOptions {
   /// No answer is of use after this moment; the request then completes with
   /// deadline_exceeded, whatever state it is in.
@@ -55,6 +61,7 @@ struct RequestOptions {
   Priority priority = Priority::interactive;
   /// Whose request it is: tenants of one class share the replicas by tokens. Empty = nobody's.
   std::string tenant{};
+  Version version = Version::any;  ///< see Engine::replace_model
   /// With CacheMode::similar: what else must be equal before texts are compared, such as system prompt,
   /// language and parameters; compared by its digest.
   std::string similar_within{};

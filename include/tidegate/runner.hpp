@@ -65,6 +65,14 @@ struct ModelInfo {
   /// A step that failed has left the states as they were: its items may run it again.
   bool repeatable_steps = false;
   std::vector<std::string> notes;  ///< for `doctor`: kernel set, why a faster one was refused
+  std::uint32_t threads = 1;       ///< cores one batch uses
+  /// A few inputs of different length to measure the model with when it is loaded; empty
+  /// = it cannot be measured without its user's (CalibrationOptions::inputs).
+  std::vector<Input> sample_inputs{};
+  std::string folder{};  ///< where files that belong to the model may be kept; empty = nowhere
+  /// Digest of all that `prepare` depends on, in models whose PreparedInput keeps the
+  /// input: two with equal ones run each other's prepared inputs. Zero = not known.
+  Digest preparation{};
 };
 
 /// Runs batches of one model. Thread rules: `prepare` is called on callers'

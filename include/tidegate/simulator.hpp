@@ -3,12 +3,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tidegate/cache.hpp"
+#include "tidegate/queue.hpp"
 #include "tidegate/result.hpp"
+#include "tidegate/runner.hpp"
 
 namespace tidegate {
 
@@ -77,5 +81,59 @@ struct CacheReplay {
 /// different key and 8 a request. Errors: not_found, io_error; invalid_argument (capacity
 /// 0), corrupt_data (a file cut inside a record).
 [[nodiscard]] Result<CacheReplay> replay_cache_trace(const std::string& path, const CacheReplayOptions& options);
+
+/// One request of a trace for the queue.
+struct QueueArrival {
+  Duration at{0};            ///< since the trace began; never before the one above
+  std::uint64_t tokens = 1;  ///< >= 1
+  Priority priority = Priority::interactive;
+  std::string tenant{};
+  Duration deadline = Duration::max();  ///< after its arrival; max = none
+};
+
+struct QueueReplayOptions {
+  BatchingOptions batching{};
+  AdmissionOptions admission{};
+  std::uint32_t slots = 1;  ///< batches that run at a time, >= 1
+  BatchLayout layout = BatchLayout::packed;
+  LatencyProfile service{};  ///< what a batch takes; some of it above zero
+  /// 0: every batch takes its mean. Else times are drawn between the quantiles of the
+  /// profile's tails, equal ones for equal seeds.
+  std::uint64_t seed = 0;
+  std::function<void(double done)> progress{};  ///< called now and then with 0 to 1; may be empty
+};
+
+/// How the requests of a trace fared.
+struct QueueReplay {
+  std::uint64_t requests = 0;
+  std::uint64_t answered = 0;
+  std::uint64_t in_time = 0;  ///< answered by their deadline, or without one
+  std::uint64_t refused = 0;  ///< at the door
+  std::uint64_t expired = 0;  ///< their deadline passed, or could not be held any more
+  std::uint64_t dropped = 0;  ///< shed, preempted or in a batch taken for stuck
+  std::uint64_t batches = 0;
+  std::uint64_t batched_items = 0;
+  Duration span{0};                   ///< first arrival to last end
+  Duration wait_p50{0}, wait_p99{0};  ///< arrival to the start of its batch, of answered requests
+  Duration total_p50{0}, total_p99{0};
+  double busy = 0;                       ///< share of the slots' time in which they ran
+  std::vector<BatchDecision> decisions;  ///< the last 256
+
+  /// Requests answered in time, a second.
+  [[nodiscard]] double goodput() const noexcept {
+    const double seconds = std::chrono::duration<double>(span).count();
+    return seconds > 0 ? static_cast<double>(in_time) / seconds : 0.0;
+  }
+};
+
+/// Plays a trace on the queue that runs live, in virtual time. Blocks for CPU work in
+/// proportion to the trace. Errors: invalid_argument (names the field).
+[[nodiscard]] Result<QueueReplay> replay_queue(std::span<const QueueArrival> trace, const QueueReplayOptions& options);
+
+/// Reads a trace from CSV: a line of column names, then a request a line. Columns in any
+/// order: time_us and tokens; class (critical, interactive, batch), tenant and deadline_us may
+/// be missing or empty. Lines that are empty or begin with '#' do not count.
+/// Errors: not_found; corrupt_data (names the line).
+[[nodiscard]] Result<std::vector<QueueArrival>> read_queue_trace(const std::string& path);
 
 }  // namespace tidegate

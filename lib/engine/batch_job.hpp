@@ -23,6 +23,7 @@ struct BatchJob {
   std::uint32_t slot = 0;         ///< iterative models: where the states are
   std::vector<StepResult> steps;  ///< the same: as in RunBatch
   std::vector<BatchItem> items;   ///< while it computes
+  ReplicaWork load{};             ///< what is foreseen of it
   std::optional<ReplicaLease> lease;
   PendingRequest* leader = nullptr;  ///< whose caller runs it; null = a worker
   TimePoint computed{};              ///< the model's answers are where they belong

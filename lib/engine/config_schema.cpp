@@ -124,6 +124,13 @@ void set_weight(TenantOptions& tenant, const Value& value) {
   tenant.weight = static_cast<double>(*std::get_if<std::int64_t>(&value)) / 100;
 }
 
+Value get_pool_weight(const ModelConfig& model) {
+  return get_weight({.name = {}, .weight = model.options.pool.weight, .limits = {}});
+}
+void set_pool_weight(ModelConfig& model, const Value& value) {
+  model.options.pool.weight = static_cast<double>(*std::get_if<std::int64_t>(&value)) / 100;
+}
+
 /// Numbers apart by commas, with or without spaces; "" = none. What is no number counts as 0,
 /// which options_check refuses by its place in the list.
 Value get_sizes(const ModelConfig& model) {
@@ -153,6 +160,8 @@ template <class Enum>
 constexpr std::array<std::string_view, 0> kNamesOf{};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Linger>{"anyone", "announced"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<Calibration>{"on", "off"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
 template <>
@@ -206,6 +215,8 @@ constexpr auto kDisk = &EngineConfig::disk;
 constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
+constexpr auto kPool = &ModelOptions::pool;
+constexpr auto kCalibration = &ModelOptions::calibration;
 constexpr auto kLimits = &AdmissionOptions::tenant_limits;
 constexpr auto kCost = &ModelConfig::synthetic;
 
@@ -413,6 +424,19 @@ constexpr std::array kModelFields{
         {"admission.requests_per_day", "requests", "rate of one tenant; 0 = no limit"}, limits::kRate),
     integer<kOptions, kAdmission, kLimits, &TenantLimits::tokens_per_minute>(
         {"admission.tokens_per_minute", "tokens", "rate of one tenant; 0 = no limit"}, limits::kRate),
+    text<kOptions, kPool, &PoolOptions::name>(
+        {"pool.name", "", "models that name one pool share its slots; empty = the model shares with nobody"}, {0, 256}),
+    integer<kOptions, kPool, &PoolOptions::slots>(
+        {"pool.slots", "batches", "batches of the whole pool that run at a time; equal in all its models"},
+        limits::kPoolSlots),
+    field<ModelConfig>({"pool.weight_percent", "percent", "share of the slots against the pool's other models"},
+                       ValueType::integer, kWeightPercent, {}, get_pool_weight, set_pool_weight),
+    choice<kOptions, kCalibration, &CalibrationOptions::mode>(
+        {"calibration.mode", "", "whether the model's speed is measured when it is loaded and kept when drained"},
+        "on|off"),
+    text<kOptions, kCalibration, &CalibrationOptions::folder>(
+        {"calibration.folder", "", "where its latency profile is kept; empty = beside the model, if it has a folder"},
+        kAnyText),
     duration<kCost, &SyntheticOptions::base>({"synthetic.base_us", "", "time a batch takes", kSynthetic},
                                              kSyntheticCost),
     duration<kCost, &SyntheticOptions::per_item>({"synthetic.per_item_us", "", "time each item adds", kSynthetic},
@@ -450,51 +474,6 @@ std::span<const Field<TenantOptions>> tenant_fields() noexcept { return kTenantF
 std::string_view to_string(ModelKind kind) noexcept {
   const auto index = static_cast<std::size_t>(kind);
   return index < kKindNames.size() ? kKindNames[index] : "unknown";
-}
-
-std::vector<std::string_view> split_values(std::string_view values) {
-  std::vector<std::string_view> list;
-  if (values.empty()) return list;
-  for (;;) {
-    const std::size_t bar = values.find('|');
-    list.push_back(values.substr(0, bar));
-    if (bar == std::string_view::npos) return list;
-    values.remove_prefix(bar + 1);
-  }
-}
-
-std::string_view nearest_value(std::string_view values, std::string_view value) {
-  std::string_view nearest;
-  std::size_t best = std::string_view::npos;
-  for (const std::string_view candidate : split_values(values)) {
-    const std::size_t edits = edit_distance(value, candidate);
-    const bool alike = 3 * edits < 2 * std::max(value.size(), candidate.size());
-    if (!candidate.empty() && alike && edits < best) {
-      best = edits;
-      nearest = candidate;
-    }
-  }
-  return nearest;
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  // Optimal string alignment over three rolling rows.
-  std::vector<std::size_t> before(b.size() + 1);
-  std::vector<std::size_t> last(b.size() + 1);
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) last[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replace = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      row[j] = std::min({last[j] + 1, row[j - 1] + 1, replace});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
-    }
-    before.swap(last);
-    last.swap(row);
-  }
-  return last[b.size()];
 }
 
 }  // namespace tidegate::config

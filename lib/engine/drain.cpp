@@ -42,8 +42,10 @@ constexpr Duration kLeastTimeForCompletions = std::chrono::seconds(1);
 }  // namespace
 
 std::uint64_t Engine::Impl::answered() const noexcept {
-  std::uint64_t sum = 0;
-  for (std::size_t i = 0; const auto one = pipeline(i); ++i) sum += one->stats().answered;
+  std::uint64_t sum = roster->departed_answers();
+  for (std::size_t i = 0; i < roster->size(); ++i) {
+    if (const auto one = roster->pipeline(i)) sum += one->stats().answered;
+  }
   return sum;
 }
 
@@ -66,10 +68,12 @@ DrainReport Engine::Impl::drain(Duration bound) noexcept {
 
 /// Waits until nothing waits or runs, for `bound` at most.
 void Engine::Impl::await_idle(Duration bound) {
-  std::size_t count = 0;
-  while (pipeline(count) != nullptr) ++count;
-  const auto gate = std::make_shared<DrainGate>(count);
-  for (std::size_t i = 0; i < count; ++i) pipeline(i)->on_idle([gate] { gate->one_is_idle(); });
+  std::vector<std::shared_ptr<Pipeline>> pipelines;
+  for (std::size_t i = 0; i < roster->size(); ++i) {
+    if (auto one = roster->pipeline(i)) pipelines.push_back(std::move(one));
+  }
+  const auto gate = std::make_shared<DrainGate>(pipelines.size());
+  for (const auto& one : pipelines) one->on_idle([gate] { gate->one_is_idle(); });
   const TimePoint now = services->clock->now();
   const TimePoint end = bound > kNoDeadline - now ? kNoDeadline : now + bound;
   const AlarmId alarm = services->clock->call_at(end, [gate] { gate->bound_reached(); });
@@ -79,7 +83,9 @@ void Engine::Impl::await_idle(Duration bound) {
 
 DrainReport Engine::Impl::drain_once(Duration bound) noexcept {
   const std::uint64_t answered_before = answered();
-  for (std::size_t i = 0; const auto one = pipeline(i); ++i) one->close();
+  for (std::size_t i = 0; i < roster->size(); ++i) {
+    if (const auto one = roster->pipeline(i)) one->close();
+  }
   if (bound > Duration::zero()) {
     try {
       await_idle(bound);
@@ -88,12 +94,15 @@ DrainReport Engine::Impl::drain_once(Duration bound) noexcept {
     }
   }
   DrainReport report;
-  for (std::size_t i = 0; const auto one = pipeline(i); ++i) {
+  for (std::size_t i = 0; i < roster->size(); ++i) {
+    const auto one = roster->pipeline(i);
+    if (one == nullptr) continue;
     report.failed += one->fail_remaining();
     // Another thread may hold endings it has not posted; the completion executor
     // must not stop before them. It only posts, so the wait is short.
     one->await_performed();
     report.stuck_batches += one->stats().running_batches;
+    one->keep_speed();
   }
   report.finished = answered() - answered_before;
   return report;
@@ -110,19 +119,14 @@ Engine::Impl::~Impl() {
   // An idle thread ends at once. Where a runner hangs there is nothing more to wait
   // for: its thread is left behind with everything it uses.
   const Duration bound = report.stuck_batches == 0 ? Duration::max() : Duration::zero();
-  for (std::size_t i = 0; pipeline(i) != nullptr; ++i) {
-    if (const auto pool = workers(i)) pool->stop(bound);
+  for (std::size_t i = 0; i < roster->size(); ++i) {
+    if (const auto pool = roster->workers(i)) pool->stop(bound);
   }
   if (completion_threads != nullptr) {
     completion_threads->stop(std::max(options.drain_timeout, kLeastTimeForCompletions));
   }
   // Runners call their host's functions, which may not outlive the engine.
-  std::vector<Model> last;
-  {
-    MutexLock lock(mutex);
-    last.swap(models);
-  }
-  last.clear();
+  roster->take_all().clear();
   services->visits->await_others();
 }
 

@@ -14,8 +14,6 @@
 namespace tidegate {
 namespace {
 
-constexpr std::size_t kMostModels = 1ULL << (64 - WaiterTable::kHandleBits);
-
 std::shared_ptr<Services> make_services(const EngineOptions& options, std::shared_ptr<Executor> completions) {
   auto services = std::make_shared<Services>();
   services->clock = options.clock ? options.clock : make_steady_clock();
@@ -57,7 +55,8 @@ auto contained(Setup&& setup) -> decltype(setup()) {
 Engine::Impl::Impl(EngineOptions engine_options)
     : options(std::move(engine_options)),
       completion_threads(options.completions ? nullptr : std::make_shared<ThreadPool>("tidegate-done", 1)),
-      services(make_services(options, completion_threads ? completion_threads : options.completions)) {
+      services(make_services(options, completion_threads ? completion_threads : options.completions)),
+      roster(std::make_shared<ModelRoster>(services)) {
   // The clock starts its thread with its first alarm: better now, where a refusal is an error.
   services->clock->cancel(services->clock->call_at(services->clock->now() + std::chrono::hours(1), [] {}));
   services->metrics.add_collector([cache = std::weak_ptr(services->cache)](std::vector<MetricSample>& samples) {
@@ -90,51 +89,6 @@ Engine::Impl::Impl(EngineOptions engine_options)
   });
 }
 
-Result<Engine::Impl::Found> Engine::Impl::find(std::string_view name) const {
-  MutexLock lock(mutex);
-  for (std::size_t i = 0; i < models.size(); ++i) {
-    const auto& pipeline = models[i].pipeline;
-    if (pipeline->name() == name || (name.empty() && models.size() == 1)) return Found{i, pipeline};
-  }
-  if (models.empty()) return Error(ErrorCode::not_found, "the engine serves no model yet; add one with add_model");
-  if (name.empty()) return Error(ErrorCode::not_found, "the engine serves several models; name one");
-  return Error(ErrorCode::not_found, fmt::format("the engine serves no model '{}'", name));
-}
-
-std::shared_ptr<Pipeline> Engine::Impl::pipeline(std::size_t i) const noexcept {
-  MutexLock lock(mutex);
-  return i < models.size() ? models[i].pipeline : nullptr;
-}
-
-std::shared_ptr<ThreadPool> Engine::Impl::workers(std::size_t i) const noexcept {
-  MutexLock lock(mutex);
-  return i < models.size() ? models[i].workers : nullptr;
-}
-
-void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
-  for (std::size_t i = 0; const auto model = pipeline(i); ++i) {
-    const SchedulerStats stats = model->stats();
-    const MetricLabels labels{{"model", model->name()}};
-    const auto gauge = [&](const char* name, const char* help, std::uint64_t value) {
-      samples.push_back({name, help, MetricKind::gauge, labels, static_cast<double>(value)});
-    };
-    gauge("tidegate_queue_items", "Computations waiting", stats.queued_items);
-    gauge("tidegate_queue_tokens", "Tokens waiting", stats.queued_tokens);
-    gauge("tidegate_queue_bytes", "Input bytes waiting", stats.queued_bytes);
-    gauge("tidegate_running_batches", "Batches inside the model", stats.running_batches);
-    gauge("tidegate_stuck_batches", "Batches inside the model for far too long", stats.stuck_batches);
-    gauge("tidegate_kept_items", "Items between two steps of an iterative model", stats.kept_items);
-    gauge("tidegate_parked_items", "Of them, those whose consumers have not taken their chunks", stats.parked_items);
-    gauge("tidegate_requests_in_flight", "Requests accepted and not completed", stats.waiters);
-    const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
-      samples.push_back({name, help, MetricKind::counter, labels, static_cast<double>(value)});
-    };
-    counter("tidegate_joined_total", "Requests that joined an equal one in flight", stats.joined);
-    counter("tidegate_batches_total", "Batches run", stats.batches);
-    counter("tidegate_wasted_items_total", "Computations nobody waited for any more", stats.wasted_items);
-  }
-}
-
 Engine::Engine(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
@@ -149,6 +103,12 @@ Result<void> Engine::add_model(std::string name, std::vector<Replica> replicas, 
   TIDEGATE_CHECK(check_options(options));
   TIDEGATE_CHECK(check_replicas(name, replicas));
   return contained([&] { return impl_->add(name, std::move(replicas), options); });
+}
+
+Result<void> Engine::replace_model(std::string name, std::vector<Replica> replicas, ModelOptions options) {
+  TIDEGATE_CHECK(check_options(options));
+  TIDEGATE_CHECK(check_replicas(name, replicas));
+  return contained([&] { return impl_->replace(name, std::move(replicas), options); });
 }
 
 /// The embedder is kept by its engine only; a text that finds it gone is simply not compared.
@@ -188,36 +148,6 @@ Result<std::shared_ptr<SimilarStage>> Engine::Impl::make_similar_stage(const std
   scope.update(std::as_bytes(std::span(model.fingerprint)));
   scope.update(std::as_bytes(std::span(embedder->pipeline->info().fingerprint)));
   return std::make_shared<SimilarStage>(semantic, services->clock, std::move(embed), scope.finish());
-}
-
-Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> replicas,
-                               const ModelOptions& model_options) {
-  Model model;
-  std::shared_ptr<SimilarStage> similar;
-  if (model_options.semantic) {
-    TIDEGATE_TRY(similar, make_similar_stage(name, *model_options.semantic, replicas.front().runner->info()));
-  }
-  model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services, std::move(similar));
-  std::shared_ptr<Executor> workers = options.workers;
-  if (workers == nullptr) {
-    workers = model.workers = std::make_shared<ThreadPool>("tidegate-run", model.pipeline->total_concurrency());
-  }
-  model.pipeline->start(std::move(workers));
-  {
-    MutexLock drain_lock(drain_mutex);
-    if (drained) return Error(ErrorCode::shutting_down, "the engine is draining");
-    MutexLock lock(mutex);
-    for (const Model& other : models) {
-      if (other.pipeline->name() == name) {
-        return Error(ErrorCode::already_exists, fmt::format("the engine serves a model '{}' already", name));
-      }
-    }
-    if (models.size() == kMostModels) {
-      return Error(ErrorCode::queue_full, fmt::format("an engine serves at most {} models", kMostModels));
-    }
-    models.push_back(std::move(model));
-  }
-  return {};
 }
 
 Result<RequestId> Engine::infer(Request request, Callback on_done) {
@@ -278,7 +208,7 @@ Result<Announcement> Engine::announce(std::string_view model) {
 bool Engine::cancel(RequestId id) {
   const auto value = static_cast<std::uint64_t>(id);
   const std::uint64_t index = value >> WaiterTable::kHandleBits;
-  const std::shared_ptr<Pipeline> pipeline = impl_->pipeline(index);
+  const std::shared_ptr<Pipeline> pipeline = impl_->roster->pipeline(index);
   return pipeline != nullptr && pipeline->cancel(value & ((1ULL << WaiterTable::kHandleBits) - 1));
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/thread_pool.hpp"
-#include "engine/pipeline.hpp"
+#include "engine/model_roster.hpp"
 
 namespace tidegate {
 
@@ -16,40 +16,34 @@ struct Engine::Impl {
   /// Drains with drain_timeout, then ends the threads or leaves stuck ones behind.
   ~Impl();
 
-  struct Model {
-    std::shared_ptr<Pipeline> pipeline;
-    std::shared_ptr<ThreadPool> workers;  ///< null if the user supplied an executor
-  };
-
-  struct Found {
-    std::uint64_t index = 0;  ///< position in `models`
-    std::shared_ptr<Pipeline> pipeline;
-  };
-  [[nodiscard]] Result<Found> find(std::string_view name) const;
-  /// The i-th model's; nullptr beyond the last. Allocates nothing.
-  [[nodiscard]] std::shared_ptr<Pipeline> pipeline(std::size_t i) const noexcept;
-  [[nodiscard]] std::shared_ptr<ThreadPool> workers(std::size_t i) const noexcept;
+  using Found = ModelRoster::Found;
+  [[nodiscard]] Result<Found> find(std::string_view name) const { return roster->find(name); }
   void collect(std::vector<MetricSample>& samples) const;
 
   /// May throw std::bad_alloc and std::system_error.
   [[nodiscard]] Result<void> add(const std::string& name, std::vector<Replica> replicas,
                                  const ModelOptions& model_options);
+  [[nodiscard]] Result<void> replace(const std::string& name, std::vector<Replica> replicas,
+                                     const ModelOptions& model_options);
   [[nodiscard]] Result<std::shared_ptr<SimilarStage>> make_similar_stage(const std::string& name,
                                                                          const SemanticCacheOptions& semantic,
                                                                          const ModelInfo& model) const;
   DrainReport drain(Duration bound) noexcept;
   DrainReport drain_once(Duration bound) noexcept;
   void await_idle(Duration bound);
+  [[nodiscard]] Result<ModelRoster::Model> make_model(const std::string& name, std::vector<Replica> replicas,
+                                                      const ModelOptions& model_options);
+  void start(ModelRoster::Model& model);
   [[nodiscard]] std::uint64_t answered() const noexcept;
 
   const EngineOptions options;
   const std::shared_ptr<ThreadPool> completion_threads;  ///< null if the user supplied an executor
   const std::shared_ptr<Services> services;
 
-  mutable Mutex mutex;                                   // leaf: no pipeline is called under it
-  std::vector<Model> models TIDEGATE_GUARDED_BY(mutex);  ///< position = top bits of a RequestId
+  const std::shared_ptr<ModelRoster> roster;
+  PoolTable pools;
 
-  Mutex drain_mutex;  // before `mutex`; not held while a drain does its work
+  Mutex drain_mutex;  // before the roster's; not held while a drain does its work
   std::condition_variable drain_ended;
   bool drained TIDEGATE_GUARDED_BY(drain_mutex) = false;               ///< a drain has begun
   std::thread::id drain_thread TIDEGATE_GUARDED_BY(drain_mutex) = {};  ///< whose drain runs now

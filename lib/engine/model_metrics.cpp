@@ -67,6 +67,17 @@ void ModelMetrics::completed(const Response* response, const Error* error, Durat
   });
 }
 
+void ModelMetrics::profile_file(const char* outcome) noexcept {
+  try {
+    registry_
+        .counter("tidegate_latency_profile_files_total", "Kept latency profiles: read, refused, written",
+                 {{"model", model_}, {"outcome", outcome}})
+        .add();
+  } catch (...) {
+    // Uncounted, as above.
+  }
+}
+
 void ModelMetrics::batch_ran(std::size_t items, Duration run) noexcept {
   batch_items_.record(static_cast<double>(items));
   run_seconds_.record(seconds(run));

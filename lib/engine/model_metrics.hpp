@@ -21,6 +21,8 @@ class ModelMetrics {
   void batch_ran(std::size_t items, Duration run) noexcept;
   void chunk_emitted() noexcept { chunks_.add(); }
   void first_chunk(Duration since_request) noexcept;
+  /// What became of a kept latency profile: loaded, ignored, kept, not_kept.
+  void profile_file(const char* outcome) noexcept;
   void callback_threw() noexcept { callback_exceptions_.add(); }
 
  private:

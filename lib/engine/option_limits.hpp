@@ -51,6 +51,7 @@ inline constexpr Range kSemanticCapacity{1 << 20, kMostBytes};
 inline constexpr Range kFlatLimit{1, 1 << 20};
 
 inline constexpr Range kConcurrency{1, 1024};
+inline constexpr Range kPoolSlots{1, 1024};
 inline constexpr Range kBatchSize{1, 1 << 20};
 inline constexpr Range kTokensInStep{0, kMostTokens};
 inline constexpr Range kBufferChunks{1, 4096};

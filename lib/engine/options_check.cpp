@@ -74,6 +74,20 @@ Result<void> check_tenants(const AdmissionOptions& admission) {
   return {};
 }
 
+Result<void> check_pool(const ModelOptions& options) {
+  const PoolOptions& pool = options.pool;
+  TIDEGATE_CHECK(in_range("pool.slots", pool.slots, limits::kPoolSlots));
+  if (!std::isfinite(pool.weight) || pool.weight <= 0) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("pool.weight is {}; it must be above zero and finite", pool.weight));
+  }
+  if (!pool.name.empty() && options.batching.max_queue_delay > Duration::zero()) {
+    return Error(ErrorCode::invalid_argument,
+                 "batching.max_queue_delay must be 0 for a model in a pool: a slot that waits serves nobody");
+  }
+  return {};
+}
+
 Result<void> check_semantic(const SemanticCacheOptions& semantic) {
   const auto refuse = [](std::string_view option, double value, double least, double most) {
     return Error(ErrorCode::invalid_argument,
@@ -125,6 +139,7 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("batching.batch_floor", batching.batch_floor, limits::kBatchFloor));
   TIDEGATE_CHECK(in_range("batching.max_class_wait", batching.max_class_wait, limits::kClassWait));
   TIDEGATE_CHECK(in_range("batching.stuck_after", batching.stuck_after, limits::kStuckAfter));
+  TIDEGATE_CHECK(check_pool(options));
   TIDEGATE_CHECK(check_sizes(batching));
   TIDEGATE_CHECK(in_range("batching.max_sequences", batching.max_sequences, limits::kSequences));
   const AdmissionOptions& admission = options.admission;

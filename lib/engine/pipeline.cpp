@@ -116,6 +116,7 @@ Result<void> Pipeline::admit(Passage& passage) {
   if (waiters_.full()) return Error(ErrorCode::queue_full, "too many requests are in flight");
   PendingRequest& waiter = waiters_.add(passage.accepted, passage.options.deadline);
   waiter.awaited = passage.awaited;
+  waiter.version = passage.options.version;
   passage.waiter = &waiter;
   passage.handle = WaiterTable::handle(waiter);
   return {};
@@ -280,7 +281,7 @@ bool Pipeline::dispatch(BatchJob& job) noexcept {
     return true;
   }
   const std::uint64_t ticket = job.ticket();
-  job.lease = lease_slot(job.slot);
+  job.lease = lease_for(job);
   try {
     workers_->post([self = shared_from_this(), &job, ticket] {
       if (job.take(ticket)) self->run(job);
@@ -297,7 +298,7 @@ bool Pipeline::dispatch(BatchJob& job) noexcept {
 
 /// Runs on a worker, or on the thread of a caller that waits for its answer.
 void Pipeline::run(BatchJob& job) noexcept {
-  if (!job.lease) job.lease = lease_slot(job.slot);
+  if (!job.lease) job.lease = lease_for(job);
   const BatchEnd end = compute(job);
   job.lease.reset();  // before the scheduler hands the slot to the next batch
   Effects effects;

@@ -15,16 +15,19 @@
 #include "engine/batch_job.hpp"
 #include "engine/model_metrics.hpp"
 #include "engine/services.hpp"
+#include "engine/shared_pool.hpp"
 #include "engine/similar_stage.hpp"
 #include "engine/waiter_table.hpp"
 #include "engine/work.hpp"
+#include "queue/latency_model.hpp"
 #include "queue/scheduler_core.hpp"
 #include "router/router.hpp"
 
 namespace tidegate {
 
-/// Lock order: mutex_, then the clock's, the router's, the memory cache's or an executor's
-/// own lock. Runners, further cache tiers and callbacks are never called under mutex_.
+/// Lock order: mutex_, then that of a newer version of the model, then the clock's, the router's,
+/// the memory cache's or an executor's own lock. Runners, further cache tiers and callbacks are never called under
+/// mutex_.
 ///
 /// What throws (an allocation, the program's executor, clock or cache tier) is caught
 /// where the request can still be refused; from its acceptance on, ending a request
@@ -38,6 +41,17 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
  public:
   Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
            std::shared_ptr<Services> services, std::shared_ptr<SimilarStage> similar = {});
+
+  /// Reads the kept profile or measures the first replica; before `start`. A model that has
+  /// neither is served all the same. Error: it fails on its own samples.
+  [[nodiscard]] Result<void> learn_speed(const CalibrationOptions& options, const BatchingOptions& batching);
+  /// Keeps what was learned for the next start. A folder that cannot be written is no error.
+  void keep_speed() noexcept;
+
+  /// From now on every batch needs a slot of the pool's too; before `start`.
+  void share_slots(std::shared_ptr<SharedPool> pool, double weight);
+  /// The pool holds a slot for this model.
+  void slot_offered() noexcept { alarm_rang(); }
 
   /// `workers` runs the batches; set once, before the first request.
   void start(std::shared_ptr<Executor> workers);
@@ -61,6 +75,16 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// where nothing waits for announced ones.
   [[nodiscard]] std::shared_ptr<void> announce();
 
+  // Replacement by a newer version (pipeline_succession.cpp).
+
+  /// What waits here and may be answered by another version waits there from now on, where
+  /// that one takes prepared inputs of this one's. Every request stays known here, under its handle,
+  /// until it has been answered.
+  void hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept;
+  /// Of handles: those of this pipeline are below. Set before the first request.
+  [[nodiscard]] std::uint32_t next_generation() const noexcept;
+  void number_requests_from(std::uint32_t generation) noexcept;
+
   // Drain, in the order the engine calls it (engine/drain.cpp).
   void close() noexcept;                      ///< refuses new requests, dispatches what waits
   std::uint64_t fail_remaining() noexcept;    ///< completes every waiter with shutting_down; how many
@@ -68,6 +92,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void await_performed();                     ///< until every completion decided so far is posted
   [[nodiscard]] SchedulerStats stats() const;
   [[nodiscard]] LatencyProfile latency_profile() const;
+  [[nodiscard]] Duration expected_time() const;  ///< of an interactive request that came now
   [[nodiscard]] std::optional<SemanticCacheStats> semantic_stats() const;
   [[nodiscard]] std::vector<BatchDecision> decisions() const;
 
@@ -126,10 +151,16 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] bool take_step(Work& work, BatchItem& item) noexcept;
   void hand_out(Work& work, BatchItem& item) noexcept;
   static void report_steps(BatchJob& job) noexcept;
-  [[nodiscard]] std::optional<ReplicaLease> lease_slot(std::uint32_t slot);
+  [[nodiscard]] std::optional<ReplicaLease> lease_for(const BatchJob& job);
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
   [[nodiscard]] Result<Response> await(PendingRequest& own) noexcept;
   void vacate(PendingRequest* first) noexcept;
+
+  // replacement (pipeline_succession.cpp)
+  void hand_over(std::uint64_t handle, Pipeline& successor);
+  [[nodiscard]] bool take_over(PendingRequest& from, const SchedulerCore::Waiting& waiting,
+                               Engine::Callback& forward) noexcept TIDEGATE_REQUIRES(mutex_);
+  void answered_elsewhere(std::uint64_t handle, Result<Response> result) noexcept;
 
   // what the caches know and are told (pipeline_cache.cpp)
   [[nodiscard]] std::optional<CacheHit> look_up(Passage& passage);
@@ -189,6 +220,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   const std::string name_;
   const bool lingers_for_announced_;
   const std::shared_ptr<Services> services_;
+  std::unique_ptr<PoolLane> lane_;               ///< null where the slots are the model's own; outlives core_
   const std::shared_ptr<SimilarStage> similar_;  ///< null where only equal requests share answers
   std::optional<CachingBenefit> benefit_;        ///< empty where the caches are never bypassed
   ModelMetrics metrics_;
@@ -203,10 +235,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   WaiterTable waiters_ TIDEGATE_GUARDED_BY(mutex_);
   WorkPool works_ TIDEGATE_GUARDED_BY(mutex_);
   BatchJobPool jobs_ TIDEGATE_GUARDED_BY(mutex_);
+  std::shared_ptr<Pipeline> successor_ TIDEGATE_GUARDED_BY(mutex_);  ///< has taken requests of this one
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
+  std::string profile_path_ TIDEGATE_GUARDED_BY(mutex_);          ///< empty = the profile is not kept, or not any more
   TimePoint alarm_at_ TIDEGATE_GUARDED_BY(mutex_) = kNoDeadline;  ///< kNoDeadline = none is set
   AlarmId alarm_ TIDEGATE_GUARDED_BY(mutex_) = 0;
-  UniqueFunction<void()> idle_note_ TIDEGATE_GUARDED_BY(mutex_);
+  std::vector<UniqueFunction<void()>> idle_notes_ TIDEGATE_GUARDED_BY(mutex_);
   /// Effects taken and not yet performed: their waiters have left the table, but their
   /// completions are not posted.
   std::uint32_t performing_ TIDEGATE_GUARDED_BY(mutex_) = 0;

@@ -43,6 +43,12 @@ void Pipeline::start(std::shared_ptr<Executor> workers) {
   core_.set_slots(services_->clock->now(), slots);
 }
 
+void Pipeline::share_slots(std::shared_ptr<SharedPool> pool, double weight) {
+  lane_ = std::make_unique<PoolLane>(std::move(pool), weight, weak_from_this(), services_->visits);
+  MutexLock lock(mutex_);
+  core_.share_slots(*lane_);
+}
+
 Pipeline::Effects Pipeline::take_effects(TimePoint now, PendingRequest* own) noexcept {
   Commands& commands = core_.commands();
   Effects effects;
@@ -76,6 +82,7 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
     job.id = batch.id;
     job.slot = batch.slot;
     job.steps.swap(batch.steps);
+    job.load = {batch.formed, batch.predicted};
     job.works.swap(batch.works);
     core_.take_back(std::move(batch.works));
     for (void* one : job.works) {
@@ -83,7 +90,8 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
       if (work.steps == 0) work.formed = batch.formed;
       work.step = StepEnd::done;  // unless it is computed
       PendingRequest* const waiter = work.awaited_by == 0 ? nullptr : waiters_.find(work.awaited_by);
-      if (waiter == nullptr || (job.leader != nullptr && job.leader->accepted <= waiter->accepted)) continue;
+      if (waiter == nullptr || waiter->stage == PendingRequest::Stage::elsewhere) continue;
+      if (job.leader != nullptr && job.leader->accepted <= waiter->accepted) continue;
       job.leader = waiter;
     }
     if (job.leader != nullptr) job.leader->lead = &job;
@@ -98,7 +106,7 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
 }
 
 bool Pipeline::need_nothing(const Effects& effects) noexcept {
-  if (!effects.empty()) return false;
+  if (!effects.empty() || (lane_ != nullptr && lane_->has_offers())) return false;
   --performing_;
   return true;
 }
@@ -183,16 +191,17 @@ void Pipeline::perform(Effects effects) noexcept {
     const std::optional<Error> refusal = ended == nullptr ? std::nullopt : post_delivery(handle);
     for (Work* work = effects.spent; work != nullptr; work = work->next) work->clear();
     again = refused != nullptr;
-    UniqueFunction<void()> note;
+    std::vector<UniqueFunction<void()>> notes;
     {
       MutexLock lock(mutex_);
       release(effects.spent);
       if (again) effects = end_refused(refused);
       --performing_;
       performed_.notify_all();
-      if (is_idle()) note = std::move(idle_note_);
+      if (is_idle()) notes.swap(idle_notes_);
     }
-    if (note) note();
+    for (UniqueFunction<void()>& note : notes) note();
+    if (lane_ != nullptr) lane_->tell_offers();
     // After it has counted as performed: a callback may drain.
     if (refusal) deliver(handle, &*refusal);
   }
@@ -251,7 +260,7 @@ Result<Response> Pipeline::end_of(PendingRequest& ended) noexcept {
   Result<Response> result = result_of(ended);
   const Response* response = result ? &*result : nullptr;
   const Error* error = result ? nullptr : &result.error();
-  metrics_.completed(response, error, ended.ended_at - ended.accepted);
+  if (!ended.forwarded) metrics_.completed(response, error, ended.ended_at - ended.accepted);
   return result;
 }
 
@@ -329,12 +338,18 @@ bool Pipeline::refuse(std::uint64_t handle) noexcept {
 
 bool Pipeline::cancel(std::uint64_t handle) noexcept {
   Effects effects;
+  std::shared_ptr<Pipeline> elsewhere;
+  std::uint64_t handle_elsewhere = 0;
   {
     MutexLock lock(mutex_);
     PendingRequest* waiter = waiters_.find(handle);
     if (waiter == nullptr) return false;
     const TimePoint now = services_->clock->now();
-    if (waiter->stage == PendingRequest::Stage::preparing) {
+    if (waiter->stage == PendingRequest::Stage::elsewhere) {
+      elsewhere = successor_;
+      handle_elsewhere = waiter->handle_elsewhere;
+      effects = take_effects(now);
+    } else if (waiter->stage == PendingRequest::Stage::preparing) {
       waiter->outcome = Outcome::cancelled;
       waiter->ended_at = now;
       waiters_.end(*waiter);
@@ -346,7 +361,7 @@ bool Pipeline::cancel(std::uint64_t handle) noexcept {
     }
   }
   perform(std::move(effects));
-  return true;
+  return elsewhere == nullptr || elsewhere->cancel(handle_elsewhere);
 }
 
 void Pipeline::close() noexcept {
@@ -389,16 +404,11 @@ void Pipeline::on_idle(UniqueFunction<void()> note) {
   {
     MutexLock lock(mutex_);
     if (!is_idle()) {
-      idle_note_ = std::move(note);
+      idle_notes_.push_back(std::move(note));
       return;
     }
   }
   note();
-}
-
-LatencyProfile Pipeline::latency_profile() const {
-  MutexLock lock(mutex_);
-  return core_.profile();
 }
 
 std::vector<BatchDecision> Pipeline::decisions() const {

@@ -77,8 +77,8 @@ void Pipeline::report_steps(BatchJob& job) noexcept {
 
 /// The replica of the scheduler's slot: in the order of the replicas, each has as many slots as it
 /// runs batches at a time.
-std::optional<ReplicaLease> Pipeline::lease_slot(std::uint32_t slot) {
-  return iterative_ ? router_.acquire(slot_replicas_.at(slot)) : router_.acquire();
+std::optional<ReplicaLease> Pipeline::lease_for(const BatchJob& job) {
+  return iterative_ ? router_.acquire(slot_replicas_.at(job.slot), job.load) : router_.acquire(job.load);
 }
 
 void Pipeline::unpark(std::uint64_t handle) noexcept {

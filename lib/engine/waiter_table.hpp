@@ -1,6 +1,7 @@
 // WaiterTable: the accepted requests of one model that have not been told their end.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -23,6 +24,7 @@ struct alignas(64) PendingRequest {
     vacant,
     preparing,  ///< looked up in further tiers or tokenized; the scheduler does not know it yet
     scheduled,  ///< `core_id` is valid
+    elsewhere,  ///< a newer version of the model answers it; `handle_elsewhere` is valid
     ended,      ///< the fields of the end are set; its callback waits for the executor
     told,       ///< claimed by the one who calls it
   };
@@ -35,6 +37,9 @@ struct alignas(64) PendingRequest {
   Deadline deadline = kNoDeadline;
   WaiterId core_id{};
   Stage stage = Stage::vacant;
+  Version version = Version::any;
+  bool forwarded = false;              ///< it came from an older version, which counts it
+  std::uint64_t handle_elsewhere = 0;  ///< in the newer version's table
   std::uint32_t slot = 0;
   std::uint32_t generation = 1;  ///< grows each time the slot is vacated; so no handle is 0
 
@@ -93,6 +98,8 @@ class WaiterTable {
     waiter.outcome = Outcome::answered;
     waiter.joined = false;
     waiter.stage = PendingRequest::Stage::preparing;
+    waiter.version = Version::any;
+    waiter.forwarded = false;
     ++pending_;
     return waiter;
   }
@@ -142,6 +149,21 @@ class WaiterTable {
   [[nodiscard]] std::size_t size() const noexcept { return pending_; }
   [[nodiscard]] bool full() const noexcept { return vacant_.empty() && slots_.size() == 1ULL << kSlotBits; }
 
+  /// Before the first `add`: handles of an earlier table in the same place find nothing here.
+  void number_from(std::uint32_t generation) noexcept { first_generation_ = generation; }
+  [[nodiscard]] std::uint32_t next_generation() const noexcept {
+    std::uint32_t last = first_generation_;
+    for (const PendingRequest& waiter : slots_) last = std::max(last, waiter.generation + 1);
+    return last;
+  }
+
+  template <class Visit>
+  void for_each_scheduled(Visit&& visit) {
+    for (PendingRequest& waiter : slots_) {
+      if (waiter.stage == PendingRequest::Stage::scheduled) visit(waiter);
+    }
+  }
+
   /// Calls `visit(PendingRequest&)` for those the scheduler does not know yet.
   template <class Visit>
   void for_each_preparing(Visit&& visit) {
@@ -152,7 +174,8 @@ class WaiterTable {
 
  private:
   [[nodiscard]] static bool is_pending(const PendingRequest& waiter) noexcept {
-    return waiter.stage == PendingRequest::Stage::preparing || waiter.stage == PendingRequest::Stage::scheduled;
+    return waiter.stage == PendingRequest::Stage::preparing || waiter.stage == PendingRequest::Stage::scheduled ||
+           waiter.stage == PendingRequest::Stage::elsewhere;
   }
   [[nodiscard]] PendingRequest* in_slot(std::uint64_t handle) noexcept {
     const std::uint64_t slot = handle & ((1ULL << kSlotBits) - 1);
@@ -166,6 +189,7 @@ class WaiterTable {
     for (std::size_t i = 0; i < kChunk; ++i) {
       slots_.emplace_back();
       slots_.back().slot = static_cast<std::uint32_t>(slots_.size() - 1);
+      slots_.back().generation = first_generation_;
       vacant_.push_back(slots_.back().slot);
     }
   }
@@ -173,6 +197,7 @@ class WaiterTable {
   std::deque<PendingRequest> slots_;
   std::vector<std::uint32_t> vacant_;  ///< has room for every slot
   std::size_t pending_ = 0;
+  std::uint32_t first_generation_ = 1;
 };
 
 }  // namespace tidegate

@@ -118,14 +118,7 @@ void LatencyModel::learn(std::uint32_t running, const BatchShape& shape, Duratio
   }
   const double keep = level.quick_fading > 0 ? kQuickForgetting : kForgetting;
   level.quick_fading -= level.quick_fading > 0 ? 1 : 0;
-  Vector x = terms(shape);
-  for (double& term : x) term /= yardstick;
-  const double y = actual / yardstick;
-  for (std::size_t i = 0; i < kTerms; ++i) {
-    for (std::size_t j = 0; j < kTerms; ++j) level.products[i][j] = keep * level.products[i][j] + x[i] * x[j];
-    level.targets[i] = keep * level.targets[i] + x[i] * y;
-  }
-  ++level.samples;
+  add(level, terms(shape), actual, yardstick, keep);
   ++samples_;
   // One batch moves the fit of hundreds by little, so then not each is worth a solution.
   const bool settled = level.samples > kEagerSolutions && level.quick_fading == 0;
@@ -134,6 +127,63 @@ void LatencyModel::learn(std::uint32_t running, const BatchShape& shape, Duratio
     tail95_ = std::max(1.0, ratios_.quantile(0.95));
     tail99_ = std::max(1.0, ratios_.quantile(0.99));
   }
+}
+
+/// One more row of the equations: its error counts relative to `yardstick`.
+void LatencyModel::add(Level& level, const Vector& terms, double actual, double yardstick, double keep) noexcept {
+  Vector x = terms;
+  for (double& term : x) term /= yardstick;
+  const double y = actual / yardstick;
+  for (std::size_t i = 0; i < kTerms; ++i) {
+    for (std::size_t j = 0; j < kTerms; ++j) level.products[i][j] = keep * level.products[i][j] + x[i] * x[j];
+    level.targets[i] = keep * level.targets[i] + x[i] * y;
+  }
+  ++level.samples;
+}
+
+void LatencyModel::calibrate(const BatchShape& shape, Duration duration) noexcept {
+  if (duration <= Duration::zero()) return;
+  const auto actual = static_cast<double>(duration.count());
+  add(levels_[0], terms(shape), actual, actual, 1);
+  solve(levels_[0]);
+  ++ahead_;
+}
+
+/// The equations of made-up batches that take exactly what the coefficients say.
+void LatencyModel::restore(const LatencyMemory& memory) noexcept {
+  constexpr std::array kRows{1.0, 2.0, 4.0, 8.0};
+  constexpr std::array kLengths{4.0, 16.0, 64.0, 256.0};
+  constexpr int kTimes = 4;  // together as much as 64 batches
+  for (std::size_t i = 0; i < kLevels; ++i) {
+    if (memory.levels[i].samples == 0) continue;
+    for (int time = 0; time < kTimes; ++time) {
+      for (const double rows : kRows) {
+        for (const double length : kLengths) {
+          const Vector x{1.0, rows * length, rows * length * length, rows};
+          double mean = 0;
+          for (std::size_t t = 0; t < kTerms; ++t) mean += memory.levels[i].coefficients[t] * x[t];
+          if (mean > 0) add(levels_[i], x, mean, mean, 1);
+        }
+      }
+    }
+    solve(levels_[i]);
+    ahead_ += levels_[i].samples;
+  }
+  tail95_ = std::max(1.0, memory.tail95);
+  tail99_ = std::max(tail95_, memory.tail99);
+  restored_ = true;
+}
+
+std::optional<LatencyMemory> LatencyModel::memory() const noexcept {
+  if (samples_ < kConfidentSamples) return std::nullopt;
+  LatencyMemory memory;
+  memory.tail95 = tail95_;
+  memory.tail99 = tail99_;
+  for (std::size_t i = 0; i < kLevels; ++i) {
+    if (levels_[i].samples < kConfidentSamples) continue;
+    memory.levels[i] = {levels_[i].samples, levels_[i].coefficients};
+  }
+  return memory;
 }
 
 /// A lasting change of speed (a throttled machine, a new neighbour) makes the past worthless.
@@ -184,6 +234,13 @@ LatencyProfile LatencyModel::profile() const noexcept {
   profile.drifts = drifts_;
   profile.tail95 = tail95_;
   profile.tail99 = tail99_;
+  if (samples_ >= kConfidentSamples) {
+    profile.source = LatencySource::learned;
+  } else if (ahead_ > 0) {
+    profile.source = restored_ ? LatencySource::stored : LatencySource::calibrated;
+  } else if (samples_ > 0) {
+    profile.source = LatencySource::learned;
+  }
   const Level* const known = nearest(0);
   if (known == nullptr) return profile;
   profile.base_ns = known->coefficients[0];

@@ -3,8 +3,10 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "queue/batch_shape.hpp"
+#include "queue/latency_memory.hpp"
 #include "queue/ratio_histogram.hpp"
 #include "tidegate/queue.hpp"
 
@@ -23,13 +25,22 @@ class LatencyModel {
   /// are not positive are ignored.
   void learn(std::uint32_t level, const BatchShape& shape, Duration duration) noexcept;
 
-  /// Enough batches have been seen to decide by what is predicted.
-  [[nodiscard]] bool is_confident() const noexcept { return samples_ >= kConfidentSamples; }
+  /// Before the first batch: a batch that was run to measure it. The tail learns nothing.
+  void calibrate(const BatchShape& shape, Duration duration) noexcept;
+
+  /// Before the first batch: what an earlier model has learned; later batches outweigh it.
+  void restore(const LatencyMemory& memory) noexcept;
+
+  /// What has been learned, for a later model; empty before enough batches have run.
+  [[nodiscard]] std::optional<LatencyMemory> memory() const noexcept;
+
+  /// Enough is known to decide by what is predicted.
+  [[nodiscard]] bool is_confident() const noexcept { return samples_ >= kConfidentSamples || ahead_ >= kAheadSamples; }
 
   /// Nanoseconds; 0 before the first batch.
   [[nodiscard]] double mean(std::uint32_t level, const BatchShape& shape) const noexcept;
 
-  static constexpr std::size_t kTerms = 4;
+  static constexpr std::size_t kTerms = LatencyMemory::kTerms;
   using Vector = std::array<double, kTerms>;
   /// Nanoseconds per batch, token, square and row; zeros before the first batch.
   [[nodiscard]] Vector coefficients(std::uint32_t level) const noexcept;
@@ -45,10 +56,11 @@ class LatencyModel {
   [[nodiscard]] LatencyProfile profile() const noexcept;
 
   static constexpr std::uint64_t kConfidentSamples = 32;
-  static constexpr double kColdTail = 2.0;  ///< the tail while it is not known
+  static constexpr std::uint64_t kAheadSamples = 8;  ///< measurements of a calibration
+  static constexpr double kColdTail = 2.0;           ///< the tail while it is not known
 
  private:
-  static constexpr std::size_t kLevels = 4;  ///< 1, 2, 3 to 4, more batches at a time
+  static constexpr std::size_t kLevels = LatencyMemory::kLevels;
 
   /// The decayed sums of the normal equations and their solution.
   struct Level {
@@ -65,6 +77,7 @@ class LatencyModel {
   [[nodiscard]] const Level* nearest(std::size_t index) const noexcept;
   [[nodiscard]] Vector terms(const BatchShape& shape) const noexcept;
   void watch_drift(Level& level, double ratio) noexcept;
+  static void add(Level& level, const Vector& terms, double actual, double yardstick, double keep) noexcept;
   static void solve(Level& level) noexcept;
 
   BatchLayout layout_;
@@ -74,6 +87,8 @@ class LatencyModel {
   double tail99_ = kColdTail;
   std::uint64_t samples_ = 0;
   std::uint64_t drifts_ = 0;
+  std::uint64_t ahead_ = 0;  ///< what was known before the first batch, in measurements
+  bool restored_ = false;
 };
 
 }  // namespace tidegate

@@ -53,8 +53,8 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
 }
 
-/// Nanoseconds until a newcomer of this class and all that goes before him have run.
-double SchedulerCore::State::estimated_time(const ItemSize& size, Priority priority) const noexcept {
+/// Nanoseconds from `from` until a newcomer of this class and all that goes before him have run.
+double SchedulerCore::State::estimated_time(TimePoint from, const ItemSize& size, Priority priority) const noexcept {
   const double alone = model.mean(stats.running_batches + 1, former.shape_of(size));
   if (queue.empty() && stats.running_batches < slots) return alone;
   BatchShape ahead = BatchShape::of(size);
@@ -64,7 +64,7 @@ double SchedulerCore::State::estimated_time(const ItemSize& size, Priority prior
     ahead.tokens += total.tokens;
     ahead.squares += total.squares;
   }
-  const double remainder = std::max(0.0, expected_ends - ns_of(now) * stats.running_batches);
+  const double remainder = std::max(0.0, expected_ends - ns_of(from) * stats.running_batches);
   const double needed = admission.batches_of(ahead);
   const double items = model.sum(slots, ahead, 0);
   double work = model.sum(slots, ahead, needed);
@@ -85,7 +85,7 @@ double SchedulerCore::State::estimated_time(const ItemSize& size, Priority prior
 Result<void> SchedulerCore::State::check_deadline(const Submission& submission, const ItemSize& size) noexcept {
   if (submission.deadline == kNoDeadline || submission.deadline <= now) return {};
   if (outlook().model == nullptr) return {};
-  const double needed = estimated_time(size, submission.priority);
+  const double needed = estimated_time(now, size, submission.priority);
   const auto left = static_cast<double>((submission.deadline - now).count());
   constexpr double kToSpare = 0.9;
   refusing_late = needed > left * (refusing_late ? kToSpare : 1);

@@ -22,14 +22,16 @@ void SchedulerCore::State::settle() noexcept {
   begin(now);  // a waiter may have come with its deadline behind it
   try {
     starved = false;
+    denied = false;
     if (stepping) start_steps();
-    while (!stepping && may_start_batch()) {
+    while (!stepping && may_start_batch() && !denied) {
       end_hopeless();
-      if (!queue.empty()) start_batch();
+      if (!queue.empty()) lender == nullptr ? start_batch() : start_lent_batch();
     }
   } catch (const std::bad_alloc&) {
     starved = true;
   }
+  if (lender != nullptr && !denied) lender->decline();
   stats.queued_items = queue.items();
   stats.queued_tokens = queue.tokens();
   stats.queued_bytes = queue.bytes();
@@ -173,6 +175,7 @@ void SchedulerCore::State::start_batch(StepSlot* slot) {
   RunBatch& run = commands.run.emplace_back();
   run.id = BatchId{Slab<Batch>::id_of(batch)};
   run.formed = now;
+  run.predicted = Duration(static_cast<std::int64_t>(formed.mean_ns));
   run.works = std::move(works);
   run.slot = batch.slot;
   run.steps = std::move(results);
@@ -190,20 +193,30 @@ void SchedulerCore::State::start_batch(StepSlot* slot) {
   ++stats.running_batches;
   log(batch, formed, why);
   watch(batch, formed);
+  if (lender != nullptr) {
+    batch.charged = formed.mean_ns > 0 ? Duration(static_cast<std::int64_t>(formed.mean_ns)) : admission.mean_batch();
+    lender->charge(batch.charged);
+  }
   stats.batched_items += batch.flights.size();
   stats.running_items += batch.flights.size();
+}
+
+void SchedulerCore::State::start_lent_batch() {
+  denied = !lender->take();
+  if (denied) return;
+  try {
+    start_batch();
+  } catch (...) {
+    lender->give_back(Duration::zero(), Duration::zero(), Backlog::none);
+    throw;
+  }
 }
 
 // ---- departure -----------------------------------------------------------------------
 
 void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept {
-  Flight& flight = *waiter.flight;
-  void* const work = outcome == Outcome::answered ? flight.work : nullptr;
+  void* const work = outcome == Outcome::answered ? waiter.flight->work : nullptr;
   commands.complete.push_back({waiter.record, outcome, work, waiter.joined});
-  (waiter.previous != nullptr ? waiter.previous->next : flight.first_waiter) = waiter.next;
-  (waiter.next != nullptr ? waiter.next->previous : flight.last_waiter) = waiter.previous;
-  --flight.waiters;
-  --stats.waiters;
   switch (outcome) {
     case Outcome::answered: ++stats.answered; break;
     case Outcome::deadline_exceeded: ++stats.deadline_exceeded; break;
@@ -215,6 +228,15 @@ void SchedulerCore::State::end_waiter(Waiter& waiter, Outcome outcome) noexcept 
     case Outcome::shutting_down: ++stats.shut_down; break;
     case Outcome::step_too_large: ++stats.step_too_large; break;
   }
+  forget_waiter(waiter);
+}
+
+void SchedulerCore::State::forget_waiter(Waiter& waiter) noexcept {
+  Flight& flight = *waiter.flight;
+  (waiter.previous != nullptr ? waiter.previous->next : flight.first_waiter) = waiter.next;
+  (waiter.next != nullptr ? waiter.next->previous : flight.last_waiter) = waiter.previous;
+  --flight.waiters;
+  --stats.waiters;
   const Deadline deadline = waiter.deadline;
   waiters.release(waiter);
   if (deadline == kNoDeadline) return;
@@ -270,6 +292,9 @@ void SchedulerCore::State::finish(Batch& batch, BatchEnd end, std::span<const St
   expected_ends = stats.running_batches == 0 ? 0 : expected_ends - batch.expected_end;
   stats.running_items -= batch.flights.size();
   if (stepping) steps[batch.slot].busy = false;
+  if (lender != nullptr) {
+    lender->give_back(batch.charged, now - batch.formed, queue.empty() ? Backlog::none : Backlog::some);
+  }
   for (std::size_t i = 0; Flight* flight = batch.flights.front(); ++i) {
     batch.flights.remove(*flight);
     if (flight->waiters == 0) ++stats.wasted_items;
@@ -429,7 +454,7 @@ TimePoint SchedulerCore::next_wake() const noexcept {
   const State& state = *state_;
   if (state.starved) return state.now;
   const TimePoint deadline = std::min(state.deadlines.earliest(), state.earliest_stuck);
-  const bool lingering = !state.queue.empty() && state_->has_free_slot();
+  const bool lingering = !state.denied && !state.queue.empty() && state_->has_free_slot();
   return lingering ? std::min(deadline, state.linger_end()) : deadline;
 }
 
@@ -438,5 +463,16 @@ const SchedulerStats& SchedulerCore::stats() const noexcept { return state_->sta
 std::vector<BatchDecision> SchedulerCore::decisions() const { return state_->decisions.read(); }
 
 LatencyProfile SchedulerCore::profile() const noexcept { return state_->model.profile(); }
+
+Duration SchedulerCore::expected_time(TimePoint now, Priority priority) const noexcept {
+  if (state_->outlook().model == nullptr) return Duration::zero();
+  constexpr double kMost = 9e18;
+  return Duration(static_cast<std::int64_t>(std::min(kMost, state_->estimated_time(now, {}, priority))));
+}
+
+void SchedulerCore::share_slots(SlotLender& lender) noexcept { state_->lender = &lender; }
+
+LatencyModel& SchedulerCore::latency() noexcept { return state_->model; }
+const LatencyModel& SchedulerCore::latency() const noexcept { return state_->model; }
 
 }  // namespace tidegate

@@ -20,6 +20,9 @@
 
 namespace tidegate {
 
+class LatencyModel;
+class SlotLender;
+
 enum class WaiterId : std::uint64_t {};  ///< slot and generation; never reused
 enum class BatchId : std::uint64_t {};
 
@@ -82,6 +85,7 @@ struct RunBatch {
   BatchId id{};
   TimePoint formed{};
   std::vector<void*> works;
+  Duration predicted{0};  ///< mean time inside the model; zero = not known
   // Iterative models only.
   std::uint32_t slot = 0;           ///< which: it holds the state of the flights that go on
   std::vector<StepResult> steps{};  ///< one for each work, for the driver to fill in for batch_done
@@ -113,6 +117,7 @@ struct SchedulerStats {
   std::uint64_t refused_poison = 0;  ///< an equal one has failed alone lately
   std::uint64_t answered = 0, deadline_exceeded = 0, would_miss = 0, cancelled = 0, shut_down = 0;
   std::uint64_t shed = 0, preempted = 0, stuck = 0, step_too_large = 0;
+  std::uint64_t withdrawn = 0;  ///< left for another queue
   std::uint64_t batches = 0, batched_items = 0;
   std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left
   std::uint32_t queued_items = 0;  ///< flights waiting now
@@ -162,6 +167,18 @@ class SchedulerCore {
   /// flight whose last waiter leaves is unlinked in O(1); a running one finishes
   /// and is counted as wasted.
   bool cancel(TimePoint now, WaiterId id);
+
+  /// A waiter's flight, while it waits.
+  struct Waiting {
+    void* work = nullptr;
+    Priority priority{};
+    std::string_view tenant{};  ///< valid until the next event
+  };
+  [[nodiscard]] std::optional<Waiting> waiting(WaiterId id) const noexcept;
+
+  /// Forgets a waiter whose flight still waits, without a Complete: another queue answers it.
+  /// False, with nothing changed, if it has completed or its flight runs.
+  bool withdraw(TimePoint now, WaiterId id);
 
   /// Time has passed: ends waiters whose deadline is due and batches whose linger is over.
   void advance(TimePoint now);
@@ -215,6 +232,18 @@ class SchedulerCore {
 
   /// What has been learned about the model's speed.
   [[nodiscard]] LatencyProfile profile() const noexcept;
+
+  /// When a smallest request that came now would be answered, as check_deadline foresees it;
+  /// zero while the model's speed is not known.
+  [[nodiscard]] Duration expected_time(TimePoint now, Priority priority) const noexcept;
+
+  /// From now on every batch needs a slot of `lender`'s, besides one of its own. Before the
+  /// first event; `lender` outlives the core. A lingering queue wants no slot meanwhile.
+  void share_slots(SlotLender& lender) noexcept;
+
+  /// What the queue knows of the model's speed, to be taught before the first event.
+  [[nodiscard]] LatencyModel& latency() noexcept;
+  [[nodiscard]] const LatencyModel& latency() const noexcept;
 
   static constexpr std::uint32_t kMaxWaitersPerFlight = 1024;
 

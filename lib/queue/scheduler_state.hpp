@@ -13,6 +13,7 @@
 #include "queue/room.hpp"
 #include "queue/scheduler_core.hpp"
 #include "queue/single_flight.hpp"
+#include "queue/slot_lender.hpp"
 #include "queue/standing_queue.hpp"
 #include "queue/step_slots.hpp"
 #include "queue/tenant.hpp"
@@ -27,6 +28,7 @@ struct Batch : SlabNode {
   std::uint32_t level = 1;     ///< batches that ran when it started, itself included
   double expected_end = 0;     ///< as State::expected_ends
   std::uint64_t decision = 0;  ///< its number in the log
+  Duration charged{0};         ///< to the lender of its slot
   TimePoint stuck_at = kNoDeadline;
   bool stuck = false;
   std::uint32_t slot = 0;  ///< iterative models only
@@ -72,18 +74,20 @@ struct SchedulerCore::State {
   [[nodiscard]] bool end_late(Flight& flight, const Outlook& ahead) noexcept;
   [[nodiscard]] Trigger trigger() const noexcept;
   void start_batch(StepSlot* slot = nullptr);  ///< a slot: the next step there
+  void start_lent_batch();
   void log(Batch& batch, const FormedBatch& formed, Trigger trigger) noexcept;
 
   void make_room_for_waiter(Deadline deadline);
   Result<Accepted> accept(const Submission& submission);
   Result<void> check_deadline(const Submission& submission, const ItemSize& size) noexcept;
-  [[nodiscard]] double estimated_time(const ItemSize& size, Priority priority) const noexcept;
+  [[nodiscard]] double estimated_time(TimePoint from, const ItemSize& size, Priority priority) const noexcept;
   void displace(const ItemSize& size) noexcept;
   [[nodiscard]] Flight* joinable(const Digest& key) const noexcept;
   Flight& open_flight(const Submission& submission, Tenant& tenant) noexcept;
   WaiterId attach(Flight& flight, Deadline deadline, Priority priority, void* record) noexcept;
 
   void end_waiter(Waiter& waiter, Outcome outcome) noexcept;
+  void forget_waiter(Waiter& waiter) noexcept;
   void lose_urgency(Flight& flight) noexcept;
   void end_all_waiters(Flight& flight, Outcome outcome) noexcept;
   void end_undated(Flight& flight, Outcome outcome) noexcept;
@@ -122,7 +126,9 @@ struct SchedulerCore::State {
   double expected_ends = 0;    // sum over running batches, ns since the clock's start
   bool refusing_late = false;  // the last deadline that was checked could not be held
   bool draining = false;
-  bool starved = false;  // there was no memory for a batch that could start
+  bool denied = false;           // a batch could start but for the lender
+  SlotLender* lender = nullptr;  // null = the slots are nobody else's
+  bool starved = false;          // there was no memory for a batch that could start
   TimePoint now{TimePoint::min()};
 
   Slab<Waiter> waiters;

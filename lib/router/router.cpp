@@ -10,6 +10,8 @@
 namespace tidegate {
 namespace {
 
+double ns_of(TimePoint time) noexcept { return static_cast<double>(time.time_since_epoch().count()); }
+
 struct Slot {
   ReplicaId id{};
   std::uint32_t concurrency = 1;
@@ -17,15 +19,21 @@ struct Slot {
   std::uint32_t leased = 0;
   std::uint64_t leases_total = 0;
   std::uint64_t last_leased = 0;  // number of the lease, counted over all replicas; 0 = never
+  double expected_ends = 0;       // sum over its leases, nanoseconds since the clock's start
   bool draining = false;
 
   [[nodiscard]] bool has_room() const noexcept { return !draining && leased < concurrency; }
-  [[nodiscard]] double score() const noexcept { return (static_cast<double>(leased) + 1.0) / weight; }
+  /// What it would have to do with this batch: time where that is foreseen, else batches.
+  [[nodiscard]] double score(const ReplicaWork& work) const noexcept {
+    if (work.predicted <= Duration::zero()) return (static_cast<double>(leased) + 1.0) / weight;
+    const double left = expected_ends - ns_of(work.now) * static_cast<double>(leased);
+    return (std::max(0.0, left) + static_cast<double>(work.predicted.count())) / weight;
+  }
 };
 
-bool goes_before(const Slot& a, const Slot& b) noexcept {
-  const double score_a = a.score();
-  const double score_b = b.score();
+bool goes_before(const Slot& a, const Slot& b, const ReplicaWork& work) noexcept {
+  const double score_a = a.score(work);
+  const double score_b = b.score(work);
   return score_a != score_b ? score_a < score_b : a.last_leased < b.last_leased;
 }
 
@@ -41,11 +49,23 @@ struct ReplicaLease::Table {
     return it != slots.end() && static_cast<std::uint32_t>(it->id) == id ? it : slots.end();
   }
 
-  void release(std::uint32_t id) {
+  /// Answers when the work is expected to end.
+  double lease(Slot& slot, const ReplicaWork& work) TIDEGATE_REQUIRES(mutex) {
+    ++slot.leased;
+    ++slot.leases_total;
+    slot.last_leased = ++leases;
+    const double expected_end =
+        ns_of(work.now) + static_cast<double>(std::max<Duration::rep>(0, work.predicted.count()));
+    slot.expected_ends += expected_end;
+    return expected_end;
+  }
+
+  void release(std::uint32_t id, double expected_end) {
     const MutexLock lock(mutex);
     const auto it = find(id);
     assert(it != slots.end() && it->leased > 0);
     --it->leased;
+    it->expected_ends = it->leased == 0 ? 0 : it->expected_ends - expected_end;
     if (it->draining && it->leased == 0) slots.erase(it);
   }
 
@@ -56,21 +76,22 @@ struct ReplicaLease::Table {
 };
 
 // A lease's index is its replica's id: slots move when others are forgotten.
-ReplicaLease::ReplicaLease(std::shared_ptr<Table> table, std::uint32_t index) noexcept
-    : table_(std::move(table)), index_(index) {}
+ReplicaLease::ReplicaLease(std::shared_ptr<Table> table, std::uint32_t index, double expected_end) noexcept
+    : table_(std::move(table)), index_(index), expected_end_(expected_end) {}
 
 ReplicaLease::ReplicaLease(ReplicaLease&&) noexcept = default;
 
 ReplicaLease& ReplicaLease::operator=(ReplicaLease&& other) noexcept {
   if (this != &other) {
-    if (const auto table = std::exchange(table_, std::move(other.table_))) table->release(index_);
+    if (const auto table = std::exchange(table_, std::move(other.table_))) table->release(index_, expected_end_);
     index_ = other.index_;
+    expected_end_ = other.expected_end_;
   }
   return *this;
 }
 
 ReplicaLease::~ReplicaLease() {
-  if (table_) table_->release(index_);
+  if (table_) table_->release(index_, expected_end_);
 }
 
 ReplicaId ReplicaLease::replica() const noexcept { return ReplicaId{index_}; }
@@ -98,27 +119,21 @@ bool Router::remove(ReplicaId id) {
   return true;
 }
 
-std::optional<ReplicaLease> Router::acquire() {
+std::optional<ReplicaLease> Router::acquire(const ReplicaWork& work) {
   const MutexLock lock(table_->mutex);
   Slot* best = nullptr;
   for (Slot& slot : table_->slots) {
-    if (slot.has_room() && (best == nullptr || goes_before(slot, *best))) best = &slot;
+    if (slot.has_room() && (best == nullptr || goes_before(slot, *best, work))) best = &slot;
   }
   if (best == nullptr) return std::nullopt;
-  ++best->leased;
-  ++best->leases_total;
-  best->last_leased = ++table_->leases;
-  return ReplicaLease(table_, static_cast<std::uint32_t>(best->id));
+  return ReplicaLease(table_, static_cast<std::uint32_t>(best->id), table_->lease(*best, work));
 }
 
-std::optional<ReplicaLease> Router::acquire(ReplicaId id) {
+std::optional<ReplicaLease> Router::acquire(ReplicaId id, const ReplicaWork& work) {
   const MutexLock lock(table_->mutex);
   const auto it = table_->find(static_cast<std::uint32_t>(id));
   if (it == table_->slots.end() || !it->has_room()) return std::nullopt;
-  ++it->leased;
-  ++it->leases_total;
-  it->last_leased = ++table_->leases;
-  return ReplicaLease(table_, static_cast<std::uint32_t>(id));
+  return ReplicaLease(table_, static_cast<std::uint32_t>(id), table_->lease(*it, work));
 }
 
 std::uint32_t Router::total_concurrency() const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tidegate/router.hpp"
+#include "tidegate/time.hpp"
 
 namespace tidegate {
 
@@ -24,9 +25,16 @@ class ReplicaLease {
  private:
   friend class Router;
   struct Table;
-  ReplicaLease(std::shared_ptr<Table> table, std::uint32_t index) noexcept;
+  ReplicaLease(std::shared_ptr<Table> table, std::uint32_t index, double expected_end) noexcept;
   std::shared_ptr<Table> table_;
   std::uint32_t index_ = 0;
+  double expected_end_ = 0;  // nanoseconds since the clock's start
+};
+
+/// A batch that looks for a replica. Without a prediction only the number of batches counts.
+struct ReplicaWork {
+  TimePoint now{};
+  Duration predicted{0};  ///< zero = not known
 };
 
 struct ReplicaLoad {
@@ -37,7 +45,9 @@ struct ReplicaLoad {
   bool draining = false;
 };
 
-/// Least request over the replicas that have room. Thread-safe (one leaf mutex).
+/// Over the replicas that have room: the one whose batches, this one included, are foreseen to
+/// be done soonest, by its weight; without predictions the least request. Thread-safe (one
+/// leaf mutex).
 class Router {
  public:
   Router();
@@ -49,9 +59,9 @@ class Router {
   bool remove(ReplicaId id);
 
   /// nullopt if no replica has room.
-  [[nodiscard]] std::optional<ReplicaLease> acquire();
+  [[nodiscard]] std::optional<ReplicaLease> acquire(const ReplicaWork& work = {});
   /// The same of one replica; nullopt also if it is unknown or draining.
-  [[nodiscard]] std::optional<ReplicaLease> acquire(ReplicaId id);
+  [[nodiscard]] std::optional<ReplicaLease> acquire(ReplicaId id, const ReplicaWork& work);
 
   /// Room over all replicas that take leases.
   [[nodiscard]] std::uint32_t total_concurrency() const;

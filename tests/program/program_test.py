@@ -151,6 +151,28 @@ class Simulate(unittest.TestCase):
                 self.assertIn(name, errors)
             self.assertEqual(run("simulate", "--cache-trace", path)[0], 2)
             self.assertEqual(run("simulate")[0], 2)
+
+    def test_a_queue_trace_is_replayed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "trace.csv")
+            path.write_text("time_us,tokens,class,deadline_us\n" + "".join(f"{i * 500},10,interactive,{20000 if i % 2 else ''}\n" for i in range(200)))
+            replay = ["simulate", "--queue-trace", path, "--service-base-us", "1000", "--service-token-us", "20"]
+            code, text, errors = run(*replay, "--json")
+            self.assertEqual(code, 0, errors)
+            report = json.loads(text)
+            self.assertEqual(report["requests"], 200)
+            self.assertEqual(report["answered"] + report["refused"] + report["expired"] + report["dropped"], 200)
+            self.assertGreater(report["batches"], 0)
+            self.assertLessEqual(report["wait_p50_ms"], report["wait_p99_ms"])
+            code, text, _ = run(*replay, "--max-batch-size", "1", "--explain", "3")
+            self.assertEqual(code, 0)
+            self.assertIn("goodput", text)
+            self.assertEqual(text.count("batch "), 3)
+            self.assertEqual(run("simulate", "--queue-trace", path)[0], 2)
+            path.write_text("time_us,tokens\n5,0\n")
+            code, _, errors = run(*replay)
+            self.assertEqual(code, 1)
+            self.assertIn("trace.csv:2", errors)
             missing = pathlib.Path(folder) / "none.bin"
             code, _, errors = run("simulate", "--cache-trace", missing, "--capacity", "9")
             self.assertEqual(code, 1)

@@ -169,3 +169,46 @@ TEST_CASE("queue: batches of one shape are predicted though their coefficients c
   for (int i = 0; i < 100; ++i) model.learn(1, BatchShape::of({1, 64, 0}), Duration(1'000'000));
   CHECK(model.mean(1, BatchShape::of({1, 64, 0})) == doctest::Approx(1e6).epsilon(0.001));
 }
+
+TEST_CASE("a latency model that takes over a memory predicts as the one before, and its live batches outweigh it") {
+  const Machine before;
+  Lesson first;
+  first.teach(before, 300);
+  const auto memory = first.model.memory();
+  REQUIRE(memory);
+  Lesson second;
+  second.model.restore(*memory);
+  CHECK(second.model.is_confident());
+  CHECK(second.model.profile().source == LatencySource::stored);
+  CHECK(second.model.profile().samples == 0);
+  CHECK(second.worst_error(before) < 0.1);
+  CHECK(second.model.tail95() == first.model.tail95());
+  Machine after = before;
+  after.base *= 3;
+  after.per_token *= 3;
+  after.per_square *= 3;
+  after.per_row *= 3;
+  second.teach(after, 200);
+  CHECK(second.worst_error(after) < 0.1);
+  CHECK(second.model.profile().drifts == 1);
+  CHECK(second.model.profile().source == LatencySource::learned);
+}
+
+TEST_CASE("a calibrated latency model predicts from the first batch, with the cold tail") {
+  const Machine machine;
+  Lesson lesson;
+  for (int round = 0; round < 2; ++round) {
+    for (const std::uint32_t rows : {1U, 2U, 4U, 8U}) {
+      for (const std::uint64_t length : {8U, 32U, 128U}) {
+        BatchShape shape;
+        for (std::uint32_t i = 0; i < rows; ++i) shape.add({1, length, 0});
+        lesson.model.calibrate(shape, lesson.time(machine, shape));
+      }
+    }
+  }
+  CHECK(lesson.model.is_confident());
+  CHECK(lesson.worst_error(machine) < 0.25);
+  CHECK(lesson.model.tail95() == LatencyModel::kColdTail);
+  CHECK(lesson.model.profile().source == LatencySource::calibrated);
+  CHECK(!lesson.model.memory());
+}

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <map>
@@ -271,4 +272,44 @@ TEST_CASE("router: never exceeds a replica's concurrency while threads lease, ad
   CHECK(router.loads().size() == 4);
   CHECK(router.total_concurrency() == 4 * kConcurrency);
   for (const ReplicaLoad& load : router.loads()) CHECK(load.leased == 0);
+}
+
+TEST_CASE("router: with predictions the replica goes first whose batches are foreseen to be done soonest") {
+  using namespace std::chrono_literals;
+  const TimePoint start{1h};
+  Router router;
+  const ReplicaId first = router.add({.concurrency = 4});
+  const ReplicaId second = router.add({.concurrency = 4});
+  const auto lease = [&](Duration since, Duration predicted) { return *router.acquire({start + since, predicted}); };
+  const ReplicaLease slow = lease(0ms, 100ms);
+  CHECK(slow.replica() == first);
+  const ReplicaLease quick = lease(1ms, 10ms);
+  CHECK(quick.replica() == second);
+  // Two short batches are less to do than one long one.
+  const ReplicaLease next = lease(1ms, 10ms);
+  CHECK(next.replica() == second);
+  // What is overdue is no work any more, however many leases there are.
+  CHECK(lease(99ms, 10ms).replica() == second);
+  {
+    std::optional<ReplicaLease> moved = lease(99ms, 500ms);
+    CHECK(moved->replica() == second);
+    const ReplicaLease elsewhere = *std::move(moved);
+    CHECK(lease(99ms, 10ms).replica() == first);
+  }
+  CHECK(lease(99ms, 10ms).replica() == second);
+}
+
+TEST_CASE("router: a heavier replica takes a batch though it has more to do") {
+  using namespace std::chrono_literals;
+  Router router;
+  const ReplicaId light = router.add({.concurrency = 8});
+  const ReplicaId heavy = router.add({.concurrency = 8, .weight = 3});
+  const TimePoint now{1h};
+  std::vector<ReplicaLease> leases;
+  for (int i = 0; i < 8; ++i) leases.push_back(*router.acquire({now, 10ms}));
+  const auto count = [&](ReplicaId id) {
+    return std::count_if(leases.begin(), leases.end(), [&](const ReplicaLease& one) { return one.replica() == id; });
+  };
+  CHECK(count(light) == 2);
+  CHECK(count(heavy) == 6);
 }

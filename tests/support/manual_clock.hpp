@@ -55,6 +55,12 @@ class ManualClock final : public Clock {
     }
   }
 
+  /// kNoDeadline where none is set.
+  [[nodiscard]] TimePoint next_alarm() const {
+    const std::lock_guard lock(mutex_);
+    return alarms_.empty() ? kNoDeadline : alarms_.begin()->first.first;
+  }
+
   [[nodiscard]] std::size_t pending_alarms() const {
     const std::lock_guard lock(mutex_);
     return alarms_.size();

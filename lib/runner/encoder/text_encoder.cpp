@@ -1,12 +1,16 @@
 #include "runner/encoder/text_encoder.hpp"
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <new>
 
 #include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "base/utf8.hpp"
+#include "runner/encoder/model_folder.hpp"
 #include "runner/encoder/prepared_network.hpp"
+#include "runner/encoder/probe_texts.hpp"
 
 namespace tidegate {
 namespace {
@@ -85,7 +89,33 @@ Result<void> TextEncoderRunner::load(const TextEncoderOptions& options, const En
   TIDEGATE_TRY(encoder_, SequenceEncoder::create(*model_, std::move(prepared.image), kernels_of(kernels),
                                                  tuning.products, *team_));
   describe(prepared, kernels);
+  add_samples(options);
   return {};
+}
+
+/// Of the tokenizer's files, the limit and the prompt.
+Digest TextEncoderRunner::preparation_digest() const {
+  Sha256 digest;
+  digest.update_field("text encoder input 1").update_u64(model_->max_tokens).update_field(prompt_);
+  for (const char* name : {"tokenizer.json", "vocab.txt", "tokenizer_config.json", "sentence_bert_config.json"}) {
+    std::ifstream file(ModelFolder::join(model_->tokenizer_folder, name), std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    digest.update_field(name).update_field(bytes);
+  }
+  return digest.finish();
+}
+
+/// Texts of few, some and many words.
+void TextEncoderRunner::add_samples(const TextEncoderOptions& options) {
+  const std::span<const std::string_view> texts = probe_texts();
+  for (const std::size_t sentences : {1UL, 4UL, 16UL}) {
+    std::string text;
+    for (std::size_t i = 0; i < sentences; ++i) text.append(i == 0 ? "" : " ").append(texts[i]);
+    info_.sample_inputs.emplace_back(std::move(text));
+  }
+  info_.threads = options.threads;
+  info_.preparation = preparation_digest();
+  info_.folder = options.pack_folder.empty() ? options.folder : options.pack_folder;
 }
 
 void TextEncoderRunner::describe(const PreparedNetwork& prepared, KernelSet kernels) {

@@ -63,6 +63,8 @@ class TextEncoderRunner final : public ModelRunner {
   [[nodiscard]] Result<void> choose_prompt(const std::string& name);
   [[nodiscard]] Result<void> load(const TextEncoderOptions& options, const EncoderTuning& tuning);
   void describe(const PreparedNetwork& prepared, KernelSet kernels) TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Digest preparation_digest() const;
+  void add_samples(const TextEncoderOptions& options);
   void collect(std::span<BatchItem> batch) TIDEGATE_REQUIRES(mutex_);
 
   std::unique_ptr<const EncoderModel> model_;  // the encoder points into it

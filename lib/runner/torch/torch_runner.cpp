@@ -59,6 +59,7 @@ ModelInfo describe(std::string_view sha256, std::uint32_t threads) {
     versions += fmt::format("{} {}, ", name, value);
   }
   info.fingerprint = hash.finish();
+  info.threads = threads;
   info.notes = {fmt::format("{}{} intra-op thread{}", versions, threads, threads == 1 ? "" : "s"),
                 "answers are neither cached nor joined: their bits may depend on the batch"};
   return info;

@@ -1,0 +1,29 @@
+// Calibration: a model's speed, measured before it serves.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "queue/batch_shape.hpp"
+#include "tidegate/queue.hpp"
+#include "tidegate/runner.hpp"
+#include "tidegate/time.hpp"
+
+namespace tidegate {
+
+struct CalibrationPoint {
+  BatchShape shape{};
+  Duration time{0};
+};
+
+/// Batches of 1, 2, 4 and 8 items of each input are run, small ones first, the whole round again
+/// while time is left. No batch is begun that would last beyond kCalibrationBudget,
+/// judged by the one before; the first has no judge.
+inline constexpr Duration kCalibrationBudget = std::chrono::milliseconds(300);
+
+/// Empty where an input cannot be prepared or nothing could be run. Error: the model fails
+/// on its samples. Keeps to the caps of `batching`; counts nowhere.
+[[nodiscard]] Result<std::vector<CalibrationPoint>> calibrate(ModelRunner& runner, std::span<const Input> inputs,
+                                                              const BatchingOptions& batching, const Clock& clock);
+
+}  // namespace tidegate

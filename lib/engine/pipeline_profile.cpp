@@ -1,0 +1,89 @@
+// What a pipeline knows of its model's speed before the first request and after the last.
+#include <array>
+#include <fstream>
+#include <string>
+
+#include "base/replace_file.hpp"
+#include "base/try.hpp"
+#include "engine/calibration.hpp"
+#include "engine/pipeline.hpp"
+#include "engine/profile_file.hpp"
+
+namespace tidegate {
+namespace {
+
+/// Far more than a profile needs; a larger file is none.
+constexpr std::size_t kLargestProfile = 64 << 10;
+
+/// Empty where there is no such file.
+std::string read_small_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kLargestProfile + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(std::max<std::streamsize>(0, file.gcount())));
+  return text;
+}
+
+std::string profile_path(const CalibrationOptions& options, const ModelInfo& info) {
+  const std::string& folder = options.folder.empty() ? info.folder : options.folder;
+  // Without a fingerprint nobody can say whose profile it is.
+  if (folder.empty() || !info.deterministic) return {};
+  return folder + "/" + profile_name(profile_key(info));
+}
+
+}  // namespace
+
+Result<void> Pipeline::learn_speed(const CalibrationOptions& options, const BatchingOptions& batching) {
+  if (options.mode == Calibration::off || batching.prediction == Prediction::off) return {};
+  const ModelInfo& model = info();
+  if (const std::string path = profile_path(options, model); !path.empty()) {
+    {
+      MutexLock lock(mutex_);
+      profile_path_ = path;
+    }
+    const std::string text = read_small_file(path);
+    if (const auto memory = read_profile(text, profile_key(model))) {
+      metrics_.profile_file("loaded");
+      MutexLock lock(mutex_);
+      core_.latency().restore(*memory);
+      return {};
+    }
+    if (!text.empty()) metrics_.profile_file("ignored");
+  }
+  const std::vector<Input>& inputs = options.inputs.empty() ? model.sample_inputs : options.inputs;
+  if (inputs.empty()) return {};
+  TIDEGATE_TRY(const auto points, calibrate(*runners_.begin()->second, inputs, batching, *services_->clock));
+  MutexLock lock(mutex_);
+  for (const CalibrationPoint& point : points) core_.latency().calibrate(point.shape, point.time);
+  return {};
+}
+
+LatencyProfile Pipeline::latency_profile() const {
+  MutexLock lock(mutex_);
+  return core_.profile();
+}
+
+Duration Pipeline::expected_time() const {
+  MutexLock lock(mutex_);
+  return core_.expected_time(services_->clock->now(), Priority::interactive);
+}
+
+void Pipeline::keep_speed() noexcept {
+  try {
+    std::optional<LatencyMemory> memory;
+    std::string path;
+    {
+      MutexLock lock(mutex_);
+      path.swap(profile_path_);
+      memory = core_.latency().memory();
+    }
+    if (path.empty() || !memory) return;
+    const std::string text = write_profile(profile_key(info()), *memory);
+    const std::array parts{std::as_bytes(std::span(text))};
+    metrics_.profile_file(replace_file(path, parts) ? "kept" : "not_kept");
+  } catch (...) {
+    // The next start measures again.
+  }
+}
+
+}  // namespace tidegate

@@ -303,7 +303,7 @@ void Pipeline::run(BatchJob& job) noexcept {
   {
     MutexLock lock(mutex_);
     const TimePoint now = job.computed;
-    if (end == BatchEnd::failed) {
+    if (end != BatchEnd::ran) {
       for (void* one : job.works) {
         const Work& work = *static_cast<Work*>(one);
         if (work.poisonous && work.key) core_.quarantine(now, *work.key);
@@ -336,7 +336,7 @@ BatchEnd Pipeline::compute(BatchJob& job) noexcept {
   const BatchEnd end = run_isolating(*runners_.at(replica), items);
   job.computed = services_->clock->now();
   const auto good = [](const BatchItem& item) { return item.output.has_value(); };
-  const bool split = end == BatchEnd::failed && std::any_of(items.begin(), items.end(), good);
+  const bool split = end != BatchEnd::ran && std::any_of(items.begin(), items.end(), good);
   bool stored = false;
   for (std::size_t i = 0; i < items.size(); ++i) {
     Work& work = *static_cast<Work*>(job.works[i]);

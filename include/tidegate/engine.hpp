@@ -118,9 +118,10 @@ class Engine {
 
   /// As `infer`, and blocks until the end of the request, which it answers. Where a replica
   /// is free, the batch that the request starts runs on the caller's thread and no other thread
-  /// is woken; then the call lasts as long as the model takes, also beyond the deadline and
-  /// if it hangs. Where none is free the caller sleeps, and a worker runs the batch. Not to be called
-  /// by a completion callback or a runner. Errors: as `infer`, and every way a request can end.
+  /// is woken. Where none is free the caller sleeps; the batch that takes its request up runs on the
+  /// thread of the caller in it who has waited longest. Whoever runs one is in the call for as long as
+  /// the model takes, also beyond the deadline and if it hangs. Not to be called by a
+  /// completion callback or a runner. Errors: as `infer`, and every way a request can end.
   [[nodiscard]] Result<Response> infer_and_wait(Request request);
 
   /// Starts one request to an iterative model whose chunks are taken as they come. Like

@@ -60,16 +60,20 @@ BatchEnd run_isolating(ModelRunner& runner, std::span<BatchItem> batch) noexcept
   guarded_run(runner, batch);
   const ModelInfo& model = runner.info();
   const bool repeatable = !model.iterative || model.repeatable_steps;
+  const bool starved = std::any_of(batch.begin(), batch.end(), [](const BatchItem& item) {
+    return !item.output && item.output.error().code() == ErrorCode::out_of_memory;
+  });
+  const BatchEnd bad = starved ? BatchEnd::out_of_memory : BatchEnd::failed;
   if (model.deterministic && repeatable && failed_together(batch)) {
     try {
       split(runner, batch);
     } catch (const std::bad_alloc&) {
       // Without memory for a second try the first error stands.
     }
-    return BatchEnd::failed;
+    return bad;
   }
   const bool any = std::any_of(batch.begin(), batch.end(), is_good);
-  return any ? BatchEnd::ran : BatchEnd::failed;
+  return any && !starved ? BatchEnd::ran : bad;
 }
 
 }  // namespace tidegate

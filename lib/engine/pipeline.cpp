@@ -305,7 +305,7 @@ void Pipeline::run(BatchJob& job) noexcept {
   {
     MutexLock lock(mutex_);
     const TimePoint now = job.computed;
-    if (end == BatchEnd::failed) {
+    if (end != BatchEnd::ran) {
       for (void* one : job.works) {
         const Work& work = *static_cast<Work*>(one);
         if (work.poisonous && work.key) core_.quarantine(now, *work.key);
@@ -341,7 +341,7 @@ BatchEnd Pipeline::compute(BatchJob& job) noexcept {
   const ReplicaId replica = job.lease->replica();
   const BatchEnd end = run_isolating(*runners_.at(replica), items);
   job.computed = services_->clock->now();
-  const bool split = end == BatchEnd::failed && std::any_of(items.begin(), items.end(), is_good);
+  const bool split = end != BatchEnd::ran && std::any_of(items.begin(), items.end(), is_good);
   bool stored = false;
   for (std::size_t i = 0; i < items.size(); ++i) {
     Work& work = *static_cast<Work*>(job.works[i]);

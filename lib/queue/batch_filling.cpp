@@ -30,7 +30,7 @@ std::optional<LengthCut> BatchFormer::cut_by_length(const Filling& filling, cons
   }
   const auto ahead = queue.lines.last()->served - queue.lines.first()->served;
   if (ahead > static_cast<double>(options_.max_batch_tokens)) return {};
-  BatchRules rules{options_.max_batch_size,  options_.max_batch_tokens,
+  BatchRules rules{options_.max_batch_size,  most_tokens_,
                    options_.max_batch_bytes, outlook.model->coefficients(outlook.level),
                    outlook.model->tail95(),  outlook.now};
   SortSplit split(rules);
@@ -135,7 +135,7 @@ void BatchFormer::fill_from(Filling& filling, Priority priority) const noexcept 
   FormedBatch& batch = filling.batch;
   while (TenantLine* const line = queue.lines.first()) {
     const bool rows_full = batch.shape.rows >= filling.most_rows;
-    const bool tokens_full = batch.shape.tokens >= options_.max_batch_tokens;
+    const bool tokens_full = batch.shape.tokens >= most_tokens_;
     if (rows_full || tokens_full) filling.miss(rows_full ? Fullness::rows : Fullness::tokens);
     const bool slot_full = filling.continuing != nullptr && filling.newcomers >= filling.continuing->newcomers;
     if (slot_full) filling.miss(Fullness::sequences);
@@ -204,14 +204,14 @@ Flight* BatchFormer::next_inside_cut(Filling& filling, TenantLine& line) const n
 Fullness BatchFormer::obstacle(const Filling& filling, const BatchShape& shape, std::uint64_t most_rows,
                                const Flight& flight) const noexcept {
   if (flight.signature != filling.signature) return Fullness::signature;
-  // Subtracting from a cap cannot wrap: the batch never exceeds it.
+  // Subtracting from a cap cannot wrap: only an opener by itself exceeds the one of tokens.
   if (flight.size.rows > most_rows - shape.rows) return Fullness::rows;
-  if (flight.size.tokens > options_.max_batch_tokens - shape.tokens) return Fullness::tokens;
+  if (shape.tokens >= most_tokens_ || flight.size.tokens > most_tokens_ - shape.tokens) return Fullness::tokens;
   if (flight.size.bytes > options_.max_batch_bytes - shape.bytes) return Fullness::bytes;
   BatchShape with = shape;
   with.add(flight.size);
   const bool padded = layout_ == BatchLayout::padded;
-  if (padded && with.computed_tokens(layout_) > static_cast<double>(options_.max_batch_tokens)) {
+  if (padded && with.computed_tokens(layout_) > static_cast<double>(most_tokens_)) {
     return Fullness::tokens;
   }
   const bool fits = with.computed_squares(layout_) <= kMostPadding * with.squares;

@@ -101,6 +101,22 @@ FormedBatch BatchFormer::form(FlightQueue& queue, const Outlook& outlook) noexce
   return filling.batch;
 }
 
+void BatchFormer::shrink(std::uint64_t tokens) noexcept {
+  constexpr double kLeft = 0.7;
+  const auto less = static_cast<std::uint64_t>(kLeft * static_cast<double>(std::min(most_tokens_, tokens)));
+  most_tokens_ = std::max<std::uint64_t>(1, less);
+  good_batches_ = 0;
+}
+
+void BatchFormer::grow() noexcept {
+  constexpr std::uint32_t kBatches = 100;
+  constexpr std::uint64_t kPart = 20;
+  if (most_tokens_ >= options_.max_batch_tokens || ++good_batches_ < kBatches) return;
+  const std::uint64_t more = std::max<std::uint64_t>(1, most_tokens_ / kPart);
+  most_tokens_ += std::min(more, options_.max_batch_tokens - most_tokens_);
+  good_batches_ = 0;
+}
+
 // ---- afterwards -----------------------------------------------------------------------
 
 /// A class with work is owed its floor of the batch's tokens, less what it got. What is

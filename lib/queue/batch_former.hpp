@@ -50,7 +50,17 @@ struct Continuing {
 class BatchFormer {
  public:
   BatchFormer(const BatchingOptions& options, BatchLayout layout)
-      : options_(options), layout_(layout), sizes_(options.allowed_batch_sizes) {}
+      : options_(options),
+        layout_(layout),
+        most_tokens_(options.max_batch_tokens),
+        sizes_(options.allowed_batch_sizes) {}
+
+  /// A batch of so many tokens was too large for the model's memory: from now on batches have at
+  /// most 0.7 of them. An item that has more by itself still runs, alone.
+  void shrink(std::uint64_t tokens) noexcept;
+  /// A batch has run. Every hundredth gives back a twentieth, up to max_batch_tokens.
+  void grow() noexcept;
+  [[nodiscard]] std::uint64_t most_tokens() const noexcept { return most_tokens_; }
 
   /// The moment a free slot stops waiting for company; the queue is not empty.
   /// The oldest arrival decides it, so later arrivals cannot put it off; `expected` (the
@@ -63,7 +73,7 @@ class BatchFormer {
 
   /// What waits meets or overflows a batch cap: more company cannot help the oldest.
   [[nodiscard]] bool can_fill_batch(const FlightQueue& queue) const noexcept {
-    return queue.rows() >= options_.max_batch_size || queue.tokens() >= options_.max_batch_tokens ||
+    return queue.rows() >= options_.max_batch_size || queue.tokens() >= most_tokens_ ||
            queue.bytes() >= options_.max_batch_bytes;
   }
 
@@ -147,6 +157,8 @@ class BatchFormer {
 
   BatchingOptions options_;
   BatchLayout layout_;
+  std::uint64_t most_tokens_;       ///< of a batch; below max_batch_tokens where memory was short
+  std::uint32_t good_batches_ = 0;  ///< since most_tokens_ changed
   StaticSizes sizes_;
   std::uint64_t formations_ = 0;
   std::uint32_t gain_stops_ = 0;  ///< since the last exploration

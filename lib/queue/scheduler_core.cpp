@@ -283,6 +283,8 @@ void SchedulerCore::State::retire(Flight& flight) noexcept {
 void SchedulerCore::State::finish(Batch& batch, BatchEnd end, std::span<const StepResult> results) noexcept {
   stats.stuck_batches -= batch.stuck ? 1 : 0;
   decisions.finish(batch.decision, now - batch.formed);
+  if (end == BatchEnd::out_of_memory) former.shrink(batch.shape.tokens);
+  if (end == BatchEnd::ran) former.grow();
   if (end == BatchEnd::ran && !batch.stuck) {
     admission.record_batch(now - batch.formed);
     model.learn(batch.level, batch.shape, now - batch.formed);

@@ -66,7 +66,8 @@ struct Complete {
 /// How a batch ended.
 enum class BatchEnd : std::uint8_t {
   ran,
-  failed,  ///< as a whole, or in parts that were run again: its time says nothing
+  failed,         ///< as a whole, or in parts that were run again: its time says nothing
+  out_of_memory,  ///< as `failed`; for a while batches have fewer tokens
 };
 
 /// How a step of an iterative model ended for one flight.

@@ -280,3 +280,31 @@ TEST_CASE("engine faults: a model that is not deterministic is never run twice f
   for (const Answer& answer : answers) CHECK(answer.has(ErrorCode::backend_failed));
   CHECK(log->batches.size() == 2);
 }
+
+TEST_CASE("engine faults 4.13/60: after a batch that was too large for memory the next ones have fewer tokens") {
+  std::vector<std::size_t> sizes;
+  EngineRig rig({.batching = {.max_batch_size = 64, .prediction = Prediction::off}}, {},
+                [&](std::span<BatchItem> batch) {
+                  sizes.push_back(batch.size());
+                  if (batch.size() > 7) throw std::bad_alloc();
+                  FakeRunner::answer(batch);
+                });
+  std::vector<Answer> answers(41);
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    // Ten tokens each. The first starts alone, ten more wait for it, and the others for those.
+    const std::string text = "text " + std::to_string(10000 + i);
+    if (i == 11) {
+      REQUIRE(rig.workers->run_one());
+    }
+    REQUIRE(rig.engine->infer(rig.request(text), answers[i].callback()));
+  }
+  rig.settle();
+  for (const Answer& answer : answers) CHECK(answer.answered());
+  // 1; 10 fail as one, their halves do not; then 7 items at most are as many as 0.7 * 100 tokens.
+  REQUIRE(sizes.size() > 4);
+  CHECK(sizes[1] == 10);
+  CHECK(sizes[2] == 5);
+  CHECK(sizes[3] == 5);
+  for (std::size_t i = 4; i < sizes.size(); ++i) CHECK(sizes[i] <= 7);
+  CHECK(sizes[4] == 7);
+}

@@ -95,6 +95,99 @@ TEST_CASE("engine leader: a deadline that passes inside the model ends the reque
   CHECK(engine->metrics().value("tidegate_requests_in_flight") == 0);
 }
 
+namespace {
+
+/// A caller of its own thread. Once it waits in the queue behind `waiting - 1` others, the
+/// constructor returns.
+class Caller {
+ public:
+  Caller(EngineRig& rig, std::string text, int waiting, Deadline deadline = kNoDeadline) {
+    thread_ = std::thread([this, &rig, text = std::move(text), deadline] {
+      answer_.emplace(rig.engine->infer_and_wait(rig.request(text, {.deadline = deadline})));
+    });
+    while (rig.engine->metrics().value("tidegate_queue_items") < waiting) std::this_thread::yield();
+    id_ = thread_.get_id();
+  }
+  [[nodiscard]] std::thread::id id() const { return id_; }
+  const Result<Response>& answer() {
+    if (thread_.joinable()) thread_.join();
+    return *answer_;
+  }
+
+ private:
+  std::optional<Result<Response>> answer_{};
+  std::thread::id id_{};
+  std::thread thread_{};
+};
+
+}  // namespace
+
+TEST_CASE(
+    "engine leader: callers that wait hand leadership on to the one who waited longest, and no executor is asked") {
+  std::vector<std::thread::id> ran_on;
+  std::optional<Caller> second, third;
+  EngineRig* all = nullptr;
+  EngineRig rig({.batching = {.max_batch_size = 2}}, {}, [&](std::span<BatchItem> batch) {
+    ran_on.push_back(std::this_thread::get_id());
+    if (ran_on.size() == 1) {
+      second.emplace(*all, "second", 1);
+      third.emplace(*all, "third", 2);
+    }
+    FakeRunner::answer(batch);
+  });
+  all = &rig;
+  REQUIRE(rig.engine->infer_and_wait(rig.request("first")));
+  for (Caller* caller : {&*second, &*third}) {
+    REQUIRE(caller->answer());
+    CHECK(caller->answer()->timing.batch_size == 2);
+  }
+  CHECK(ran_on == std::vector<std::thread::id>{std::this_thread::get_id(), second->id()});
+  CHECK(third->answer()->outputs.at(0).as<float>()[0] == 5);
+  CHECK(rig.workers->size() == 0);
+  CHECK(rig.completions->size() == 0);
+  CHECK(rig.engine->metrics().value("tidegate_requests_total") == 3);
+}
+
+TEST_CASE("engine leader: a caller whose request ends while it sleeps is told by whoever ends it") {
+  std::optional<Caller> late, drained;
+  EngineRig* all = nullptr;
+  EngineRig rig({}, {}, [&](std::span<BatchItem> batch) {
+    if (!late) {
+      late.emplace(*all, "late", 1, all->clock->now() + Duration(1'000'000));
+      drained.emplace(*all, "drained", 2);
+      all->clock->advance(Duration(2'000'000));
+      CHECK(late->answer().error().code() == ErrorCode::deadline_exceeded);
+      all->engine->drain(Duration::zero());
+      CHECK(drained->answer().error().code() == ErrorCode::shutting_down);
+    }
+    FakeRunner::answer(batch);
+  });
+  all = &rig;
+  const auto first = rig.engine->infer_and_wait(rig.request("first"));
+  REQUIRE_FALSE(first);
+  CHECK(first.error().code() == ErrorCode::shutting_down);
+  CHECK(rig.completions->size() == 0);
+  CHECK(rig.engine->metrics().value("tidegate_requests_in_flight") == 0);
+}
+
+TEST_CASE("engine leader: a model that throws under a leader leaves the next one his batch") {
+  std::optional<Caller> second;
+  EngineRig* all = nullptr;
+  EngineRig rig({}, {}, [&](std::span<BatchItem> batch) {
+    if (!second) {
+      second.emplace(*all, "second", 1);
+      throw std::runtime_error("no");
+    }
+    FakeRunner::answer(batch);
+  });
+  all = &rig;
+  const auto first = rig.engine->infer_and_wait(rig.request("first"));
+  REQUIRE_FALSE(first);
+  CHECK(first.error().code() == ErrorCode::backend_failed);
+  CHECK(second->answer());
+  CHECK(rig.workers->size() == 0);
+}
+
 TEST_CASE("engine leader: many callers that wait on two replicas get their own answers") {
   auto engine = Engine::create({.cache = {.memory = {.capacity_bytes = 0}}});
   REQUIRE(engine);

@@ -97,6 +97,7 @@ TEST_CASE("engine similar: who does not ask for it, another tenant and another s
   RequestOptions within{.cache = CacheMode::similar};
   within.similar_within = "answer in French";
   CHECK(rig.ask("how will I reset the password of my account", within)->source == AnswerSource::model);
+  rig.await_entries(6);
   CHECK(rig.stats().hits == 0);
   CHECK(rig.stats().partitions == 3);
 }

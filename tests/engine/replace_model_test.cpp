@@ -201,7 +201,10 @@ TEST_CASE("a replaced model: a request that has moved twice is answered once, by
   ModelOptions narrow;
   narrow.batching.max_batch_size = 1;
   Answer answers[6];
-  for (int i = 0; i < 6; ++i) rig.ask(std::string(static_cast<std::size_t>(i) + 1, 'q'), answers[i]);
+  for (int i = 0; i < 6; ++i) {
+    rig.clock->advance(Duration(1));  // they move in the order of their acceptance
+    rig.ask(std::string(static_cast<std::size_t>(i) + 1, 'q'), answers[i]);
+  }
   REQUIRE(rig.engine->replace_model("m", VersionedModel(2).replicas(), narrow));
   REQUIRE(rig.engine->replace_model("m", VersionedModel(3).replicas(), narrow));
   rig.settle();

@@ -1,6 +1,7 @@
 // Batches that fail or do not come back.
 #include <doctest/doctest.h>
 
+#include "queue/batch_former.hpp"
 #include "queue/quarantine.hpp"
 #include "queue/scheduler_core.hpp"
 #include "queue/scheduler_driver.hpp"
@@ -130,4 +131,43 @@ TEST_CASE("quarantine: holds a bounded number of keys, the newest") {
   CHECK(quarantine.left(key_of(44), at(300)) > Duration(0));
   CHECK(quarantine.left(key_of(43), at(300)) > Duration(0));  // 299 is 43 again
   CHECK(quarantine.left(key_of(43), at(299) + Quarantine::kLength) == Duration(0));
+}
+
+TEST_CASE(
+    "queue 4.13/60: each batch that runs out of memory cuts the tokens of the next, a hundred good ones give some "
+    "back") {
+  BatchFormer former({.max_batch_size = 64, .max_batch_tokens = 1000}, BatchLayout::packed);
+  former.shrink(5000);
+  CHECK(former.most_tokens() == 700);
+  former.shrink(200);
+  CHECK(former.most_tokens() == 140);
+  for (int i = 0; i < 99; ++i) former.grow();
+  CHECK(former.most_tokens() == 140);
+  former.grow();
+  CHECK(former.most_tokens() == 147);
+  for (int i = 0; i < 100'000; ++i) former.grow();
+  CHECK(former.most_tokens() == 1000);
+  for (int i = 0; i < 100; ++i) former.shrink(1);
+  CHECK(former.most_tokens() == 1);
+}
+
+TEST_CASE("queue 4.13/60: an item larger than what memory allows a batch runs alone") {
+  SchedulerCore core({.max_batch_size = 8, .max_batch_tokens = 100, .prediction = Prediction::off}, {}, 1);
+  int record = 0;
+  const auto send = [&](std::uint64_t tokens) {
+    Submission submission{&record, &record};
+    submission.size.tokens = tokens;
+    REQUIRE(core.submit(at(1), submission));
+  };
+  send(100);
+  Commands commands = core.take_commands();
+  REQUIRE(commands.run.size() == 1);
+  for (const std::uint64_t tokens : {90, 10, 30, 40}) send(tokens);
+  core.batch_done(at(2), commands.run[0].id, BatchEnd::out_of_memory);
+  std::vector<std::size_t> sizes;
+  for (commands = core.take_commands(); !commands.run.empty(); commands = core.take_commands()) {
+    sizes.push_back(commands.run[0].works.size());
+    core.batch_done(at(3), commands.run[0].id);
+  }
+  CHECK(sizes == std::vector<std::size_t>{1, 2, 1});
 }

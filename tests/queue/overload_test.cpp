@@ -216,7 +216,7 @@ class Flip {
     newest = oldest = between = 0;
     for (int i = 0; i < rounds; ++i) {
       for (int n = 0; n < arrivals; ++n) submit(kInteractive);
-      if (i % 3 == 0) submit(kBatch);
+      if (i % 2 == 0) submit(kBatch);
       run();
     }
   }
@@ -244,8 +244,8 @@ TEST_CASE("queue 4.13/44: while the queue stands class batch runs its newest fir
   CHECK(flip.between == 0);
   const auto decisions = flip.driver.core.decisions();
   CHECK(std::any_of(decisions.begin(), decisions.end(), [](const BatchDecision& one) { return one.newest_first; }));
-  flip.play(200, 0);  // no more interactive ones: what is left is worked off, in order again
-  flip.play(100, 0);
+  flip.play(40, 0);  // no more interactive ones: what is left is worked off, in order again
+  flip.play(40, 0);
   CHECK(flip.newest == 0);
   CHECK(flip.oldest > 10);
   flip.driver.finish_all();

@@ -78,6 +78,9 @@ struct Timing {
   std::uint32_t batch_size = 0;  ///< items in the batch that computed it
   std::int32_t cache_tier = -1;  ///< 0 = memory, 1.. = further tiers; -1 = not from a cache
   std::int32_t replica = -1;     ///< replica that computed it; -1 = none
+  /// Parts it was computed in: 1, or more where it was larger than a batch. Then the times are
+  /// those from the first part to the last, batch_size is the largest, replica that of the first.
+  std::uint32_t parts = 0;
 };
 
 struct Response {

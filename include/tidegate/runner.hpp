@@ -37,6 +37,12 @@ enum class BatchLayout : std::uint8_t {
   padded,  ///< every row as long as the longest: items of like length should meet
 };
 
+/// What the leading dimension of an item's tensors means.
+enum class ItemRows : std::uint8_t {
+  one,      ///< nothing: an item is one row, its tensors have no batch dimension
+  leading,  ///< rows, as many in every tensor, at least one. An item larger than a batch runs in parts.
+};
+
 /// Facts of a loaded model, constant over its life.
 struct ModelInfo {
   std::string kind;  ///< "encoder", "torchscript", "callback", "synthetic"
@@ -46,12 +52,13 @@ struct ModelInfo {
   bool deterministic = true;     ///< false: answers are never cached or joined
   std::uint64_t max_tokens = 0;  ///< longest item after truncation; 0 = no limit
   BatchLayout layout = BatchLayout::packed;
+  std::string variant;             ///< of the model, as Response::variant: "f32", "int8", ...; may be empty
   std::vector<std::string> notes;  ///< for `doctor`: kernel set, why a faster one was refused
 };
 
 /// Runs batches of one model. Thread rules: `prepare` is called on callers'
-/// threads, concurrently with everything; `run` by at most `concurrency` threads
-/// of the engine at a time (ReplicaOptions). Exceptions that escape either are
+/// threads, concurrently with everything, and so are `split` and `join`; `run` by at most `concurrency` threads
+/// of the engine at a time (ReplicaOptions). Exceptions that escape any are
 /// caught and become backend_failed / host_failed for the items concerned.
 class ModelRunner {
  public:
@@ -65,6 +72,18 @@ class ModelRunner {
 
   /// Computes the batch and sets every item's `output`. Blocks until done.
   virtual void run(std::span<BatchItem> batch) = 0;
+
+  /// An input that breaks a cap of a batch as parts that do not, in order. What `join` makes of
+  /// the parts' answers must be bit for bit what the whole would have been answered.
+  /// Errors: too_large (it cannot be split, or not so far: why).
+  [[nodiscard]] virtual Result<std::vector<PreparedInput>> split(const PreparedInput& /*input*/,
+                                                                 const ItemSize& /*limit*/) {
+    return Error(ErrorCode::too_large, "the model cannot split it");
+  }
+  /// The answer of a split input from those of its parts, in order.
+  [[nodiscard]] virtual Result<std::vector<Tensor>> join(std::vector<std::vector<Tensor>> /*parts*/) {
+    return Error(ErrorCode::unsupported, "the model cannot join answers");
+  }
 };
 
 // ---- built-in runners ---------------------------------------------------------
@@ -74,22 +93,26 @@ struct CallbackOptions {
   std::string fingerprint;  ///< any text naming model and version; empty = never cached
   /// As ModelRunner::run. May throw: the batch's items then fail with host_failed.
   std::function<void(std::span<BatchItem>)> run;
-  /// Size of an input; empty = one row, one token, the input's bytes.
+  /// Size of an input; empty = one row, one token, the input's bytes. With leading rows: the
+  /// rows, for each as many tokens as the longest second dimension has, the input's bytes.
   std::function<ItemSize(const Input&)> size;
   BatchLayout layout = BatchLayout::packed;  ///< how `run` lays out items of different lengths
+  ItemRows rows = ItemRows::one;             ///< leading: answers lead with the rows, too
 };
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_callback_runner(CallbackOptions options);
 
 /// A service-time model for tests and capacity work: busy for
 /// base + per_item * rows + per_token * tokens (24 h at most), then answers a vector
 /// derived from the input's bytes. Tokens are the words of a text, or the longest
-/// leading dimension of the tensors; at least 1. Each cost is 0 to 1 hour.
+/// leading dimension of the tensors; at least 1. With leading rows every row of the tensors is
+/// answered with a vector, and tokens are counted as by a callback. Each cost is 0 to 1 hour.
 struct SyntheticOptions {
   Duration base{0};
   Duration per_item{0};
   Duration per_token{0};
   std::uint32_t dimension = 8;        ///< length of the answered vector, 1..65536
   std::shared_ptr<Clock> clock = {};  ///< waits out the time; empty = the machine's clock
+  ItemRows rows = ItemRows::one;
 };
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_synthetic_runner(SyntheticOptions options);
 

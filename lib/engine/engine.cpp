@@ -116,6 +116,7 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
       samples.push_back({name, help, MetricKind::counter, labels, static_cast<double>(value)});
     };
     counter("tidegate_joined_total", "Requests that joined an equal one in flight", stats.joined);
+    counter("tidegate_split_total", "Requests that were larger than a batch and ran in parts", stats.split);
     counter("tidegate_batches_total", "Batches run", stats.batches);
     counter("tidegate_wasted_items_total", "Computations nobody waited for any more", stats.wasted_items);
   }

@@ -155,6 +155,8 @@ Result<void> Pipeline::prepare(Passage& passage) {
   auto prepared = guarded_prepare(*runners_.begin()->second, std::move(passage.input));
   if (!prepared) return std::move(prepared).error();
   passage.prepared = *std::move(prepared);
+  TIDEGATE_TRY(passage.parts,
+               split_oversized(*runners_.begin()->second, passage.prepared, options_.batching, options_.admission));
   return {};
 }
 
@@ -222,19 +224,21 @@ bool Pipeline::answered_meanwhile(const Passage& passage, PendingRequest& waiter
 }
 
 Result<void> Pipeline::submit(TimePoint now, Passage& passage, PendingRequest& waiter) {
-  auto work = std::make_shared<Work>();
-  work->input = std::move(passage.prepared);
+  const bool whole = passage.parts.empty();
+  const auto work = whole ? std::make_shared<Work>() : make_split_work(std::move(passage.parts));
+  if (whole) work->input = std::move(passage.prepared);
+  std::vector<SubmittedPart> parts;
+  if (!whole) {
+    for (const auto& part : work->in_parts->parts) parts.push_back({part.get(), part->input.size});
+  }
   work->key = passage.key;
   // A refresh wants a new computation, which later requests may join.
   const auto joining =
       passage.options.cache == CacheMode::refresh ? Submission::Joining::never : Submission::Joining::allowed;
   const auto accepted = core_.submit(now, {&waiter, work.get(), work->input.size, waiter.deadline, passage.key, joining,
-                                           passage.options.priority, passage.options.tenant});
+                                           passage.options.priority, passage.options.tenant, parts});
   if (!accepted) return accepted.error();
-  if (!accepted->joined) {
-    if (Leading* const leading = Leading::of(*this)) leading->own(work.get());
-    work->held_by_scheduler = work;
-  }
+  if (!accepted->joined) hand_over(work);
   waiter.core_id = accepted->id;
   waiter.stage = PendingRequest::Stage::scheduled;
   return {};
@@ -271,15 +275,12 @@ void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease,
   {
     MutexLock lock(mutex_);
     const TimePoint now = services_->clock->now();
-    for (void* one : batch.works) {
-      const Work& work = *static_cast<Work*>(one);
-      if (work.poisonous && work.key) core_.quarantine(now, *work.key);
-    }
     PendingRequest* const waiter = own ? waiters_.find(*own) : nullptr;
-    core_.batch_done(now, batch.id, end);
+    end_batch(now, batch, end);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
-    tells_own = waiter != nullptr;
+    // In parts, its end may be left to another batch.
+    tells_own = waiter != nullptr && waiter->stage == PendingRequest::Stage::ended;
     if (tells_own) {
       waiter->ended_at = now;
       effects.ended.remove(*waiter);
@@ -314,7 +315,9 @@ BatchEnd Pipeline::compute(const RunBatch& batch, ReplicaId replica) noexcept {
     work.batch_size = static_cast<std::uint32_t>(items.size());
     work.replica = static_cast<std::int32_t>(replica);
     // Before anyone is told, so that an equal request finds either flight or cache.
-    if (work.key && work.output) services_->cache->put(*work.key, *work.output);
+    const bool complete = work.whole == nullptr || part_ran(work, *runners_.at(replica));
+    const Work& owner = work.whole != nullptr ? *work.whole : work;
+    if (complete && owner.key && owner.output) services_->cache->put(*owner.key, *owner.output);
   }
   metrics_.batch_ran(items.size(), elapsed);
   return end;

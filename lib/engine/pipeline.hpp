@@ -13,6 +13,7 @@
 #include "cache/tiered_cache.hpp"
 #include "engine/model_metrics.hpp"
 #include "engine/services.hpp"
+#include "engine/split_request.hpp"
 #include "engine/waiter_table.hpp"
 #include "queue/scheduler_core.hpp"
 #include "router/router.hpp"
@@ -30,6 +31,9 @@ struct Work : std::enable_shared_from_this<Work> {
   Duration run{0};
   std::uint32_t batch_size = 0;
   std::int32_t replica = -1;
+  std::uint32_t parts_count = 1;            ///< it ran in so many parts
+  Work* whole = nullptr;                    ///< of a part; the scheduler retires it after its parts
+  std::unique_ptr<PartsOfWork> in_parts{};  ///< of a whole, which does not run itself and has no input
   bool poisonous = false;                   ///< the model failed on it alone and not on its neighbours
   std::shared_ptr<Work> held_by_scheduler;  ///< itself, until retired
   Work* next_retired = nullptr;
@@ -83,6 +87,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     RequestOptions options{};
     std::uint64_t handle = 0;
     std::uint64_t batches_done = 0;        ///< of the model, before the look-up in memory
+    std::vector<PreparedInput> parts{};    ///< of an input that is larger than a batch
     std::shared_ptr<void> announcement{};  ///< set while the scheduler lingers for announced requests
   };
   /// What one event of the scheduler asks to be done outside the lock.
@@ -109,10 +114,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] Result<void> enqueue(Passage passage);
   [[nodiscard]] bool answered_meanwhile(const Passage& passage, PendingRequest& waiter) TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage, PendingRequest& waiter) TIDEGATE_REQUIRES(mutex_);
+  void hand_over(const std::shared_ptr<Work>& work) noexcept TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] bool dispatch(RunBatch& batch) noexcept;
   /// `own`: the handle of the request whose thread this is, which is told here at once.
   void run(const RunBatch& batch, std::optional<ReplicaLease> lease, std::optional<std::uint64_t> own = {}) noexcept;
   [[nodiscard]] BatchEnd compute(const RunBatch& batch, ReplicaId replica) noexcept;
+  void end_batch(TimePoint now, const RunBatch& batch, BatchEnd end) noexcept TIDEGATE_REQUIRES(mutex_);
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
   void vacate(PendingRequest* first) noexcept;
 
@@ -142,6 +149,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
 
   const std::string name_;
   const bool lingers_for_announced_;
+  const ModelOptions options_;
   const std::shared_ptr<Services> services_;
   ModelMetrics metrics_;
   Router router_;

@@ -14,6 +14,7 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
     : name_(std::move(name)),
       lingers_for_announced_(options.batching.linger == Linger::announced &&
                              options.batching.max_queue_delay > Duration::zero()),
+      options_(options),
       services_(std::move(services)),
       metrics_(services_->metrics, name_),
       core_(options.batching, options.admission, 0, replicas.front().runner->info().layout) {
@@ -136,7 +137,7 @@ void Pipeline::perform(Effects effects) noexcept {
     UniqueFunction<void()> note;
     {
       MutexLock lock(mutex_);
-      for (std::size_t i = 0; i < refused; ++i) core_.batch_done(now, effects.batches[i].id, BatchEnd::failed);
+      for (std::size_t i = 0; i < refused; ++i) end_batch(now, effects.batches[i], BatchEnd::failed);
       if (again) {
         static_cast<void>(arm_alarm(now));  // refused: the next event tries again
         effects = take_effects();
@@ -214,6 +215,7 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
     response.timing.total = ended.ended_at - ended.accepted;
     response.timing.batch_size = work.batch_size;
     response.timing.replica = work.replica;
+    response.timing.parts = work.parts_count;
     return response;
   } catch (...) {
     return Error(ErrorCode::out_of_memory, "there is no memory for a copy of the answer");

@@ -51,6 +51,9 @@ struct RequestOptions {
   Priority priority = Priority::interactive;
   /// Whose request it is: tenants of one class share the replicas by tokens. Empty = nobody's.
   std::string tenant{};
+  /// Completions of equal keys come in the order of acceptance, where the model's
+  /// BatchingOptions::ordering is per_key; elsewhere it must be empty. At most 256 bytes.
+  std::string ordering_key{};
 };
 
 struct Request {

@@ -196,6 +196,9 @@ class SchedulerCore {
 
   [[nodiscard]] const SchedulerStats& stats() const noexcept;
 
+  /// When a request that was refused for want of room may try again.
+  [[nodiscard]] Duration retry_after() const noexcept;
+
   /// The last 256 batches, oldest first.
   [[nodiscard]] std::vector<BatchDecision> decisions() const;
 

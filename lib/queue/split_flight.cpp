@@ -83,6 +83,10 @@ bool SchedulerCore::State::fail_part(Flight& part) noexcept {
   return true;
 }
 
+Duration SchedulerCore::retry_after() const noexcept {
+  return state_->admission.retry_after(state_->queue, state_->slots);
+}
+
 bool SchedulerCore::part_failed(TimePoint now, BatchId id, const void* work) {
   State& state = *state_;
   state.begin(now);

@@ -112,6 +112,7 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
     gauge("tidegate_running_batches", "Batches inside the model", stats.running_batches);
     gauge("tidegate_stuck_batches", "Batches inside the model for far too long", stats.stuck_batches);
     gauge("tidegate_requests_in_flight", "Requests accepted and not completed", stats.waiters);
+    gauge("tidegate_held_requests", "Requests that have ended and wait for those before them", model->held());
     const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
       samples.push_back({name, help, MetricKind::counter, labels, static_cast<double>(value)});
     };
@@ -197,7 +198,7 @@ std::optional<Response> Engine::try_cached(const Request& request) {
   try {
     const auto model = impl_->find(request.model);
     if (!model) return std::nullopt;
-    return model->pipeline->try_cached(request.input);
+    return model->pipeline->try_cached(request);
   } catch (...) {
     return std::nullopt;  // without memory for the answer it is not here
   }

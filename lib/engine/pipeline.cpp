@@ -60,7 +60,7 @@ Result<std::uint64_t> Pipeline::infer(Request request, Engine::Callback on_done)
   }
   if (asking.untold == nullptr) return accepted;
   asking.untold->next = nullptr;
-  vacate(asking.untold);
+  pass_on(vacate(asking.untold));
   metrics_.refused(asking.refusal.code());
   return asking.refusal;
 }
@@ -114,7 +114,17 @@ Result<Pipeline::Passage> Pipeline::admit(Request&& request, Engine::Callback&& 
     if (closed_) return Error(ErrorCode::shutting_down, "the engine is draining");
     return Error(ErrorCode::queue_full, "too many requests are in flight");
   }
+  if (auto orderly = check_order(passage.options); !orderly) {
+    metrics_.refused(orderly.error().code());
+    return orderly.error();
+  }
   PendingRequest& waiter = waiters_.add(services_->clock->now(), passage.options.deadline, std::move(on_done));
+  if (auto placed = stand_in_line(waiter, passage.options); !placed) {
+    on_done = std::move(waiter.on_done);
+    waiters_.end(waiter);
+    waiters_.vacate(waiter);
+    return placed.error();
+  }
   passage.handle = WaiterTable::handle(waiter);
   passage.batches_done = batches_done();
   return passage;
@@ -201,7 +211,7 @@ Result<void> Pipeline::enqueue(Passage passage) {
     const TimePoint now = services_->clock->now();
     if (answered_meanwhile(passage, *waiter)) {
       effects = take_effects();
-      effects.ended.push_back(*waiter);
+      conclude(*waiter, effects.ended);
     } else {
       TIDEGATE_CHECK(submit(now, passage, *waiter));
       if (!arm_alarm(now)) give_up(*waiter, now);
@@ -219,7 +229,6 @@ bool Pipeline::answered_meanwhile(const Passage& passage, PendingRequest& waiter
   auto hit = look_up(passage);
   if (!hit) return false;
   waiter.result = Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}};
-  waiters_.end(waiter);
   return true;
 }
 
@@ -279,8 +288,8 @@ void Pipeline::run(const RunBatch& batch, std::optional<ReplicaLease> lease,
     end_batch(now, batch, end);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
-    // In parts, its end may be left to another batch.
-    tells_own = waiter != nullptr && waiter->stage == PendingRequest::Stage::ended;
+    // In parts, its end may be left to another batch; in order, to the executor.
+    tells_own = waiter != nullptr && waiter->stage == PendingRequest::Stage::ended && !waiter->is_ordered();
     if (tells_own) {
       waiter->ended_at = now;
       effects.ended.remove(*waiter);
@@ -331,30 +340,21 @@ void Pipeline::deliver(std::uint64_t handle, const Error* refusal) noexcept {
     MutexLock lock(mutex_);
     ended = waiters_.claim(handle);
   }
-  EndedList told;
   while (ended != nullptr) {
-    PendingRequest& one = *std::exchange(ended, ended->next);
-    Asking* const own = refusal == nullptr ? nullptr : Asking::find(*this, WaiterTable::handle(one));
-    if (own != nullptr) {
-      own->untold = &one;
-      own->refusal = *refusal;
-    } else {
-      tell(one);
-      told.push_back(one);
+    EndedList told;
+    while (ended != nullptr) {
+      PendingRequest& one = *std::exchange(ended, ended->next);
+      Asking* const own = refusal == nullptr ? nullptr : Asking::find(*this, WaiterTable::handle(one));
+      if (own != nullptr) {
+        own->untold = &one;
+        own->refusal = *refusal;
+      } else {
+        tell(one);
+        told.push_back(one);
+      }
     }
+    ended = vacate(told.front()).front();  // those who were held behind them
   }
-  vacate(told.front());
-}
-
-/// Frees requests that have been claimed; those that have not been told, with callback.
-void Pipeline::vacate(PendingRequest* first) noexcept {
-  for (PendingRequest* one = first; one != nullptr; one = one->next) {
-    const Engine::Callback on_done = std::move(one->on_done);
-    one->result.reset();
-    one->work.reset();
-  }
-  MutexLock lock(mutex_);
-  while (first != nullptr) waiters_.vacate(*std::exchange(first, first->next));
 }
 
 }  // namespace tidegate

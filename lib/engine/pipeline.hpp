@@ -58,7 +58,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
 
   /// As `infer`, and waits for the end. The batch that the request starts runs on this thread.
   [[nodiscard]] Result<Response> infer_and_wait(Request request);
-  [[nodiscard]] std::optional<Response> try_cached(const Input& input);
+  [[nodiscard]] std::optional<Response> try_cached(const Request& request);
   bool cancel(std::uint64_t handle) noexcept;
 
   /// While the result lives, a free slot may wait for a request (Linger::announced); null
@@ -71,6 +71,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void on_idle(UniqueFunction<void()> note);  ///< once: when no waiter and no batch is left
   void await_performed();                     ///< until every completion decided so far is posted
   [[nodiscard]] SchedulerStats stats() const;
+  [[nodiscard]] std::uint32_t held() const;  ///< requests that have ended and wait for their turn
   [[nodiscard]] LatencyProfile latency_profile() const;
   [[nodiscard]] std::vector<BatchDecision> decisions() const;
 
@@ -121,7 +122,19 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] BatchEnd compute(const RunBatch& batch, ReplicaId replica) noexcept;
   void end_batch(TimePoint now, const RunBatch& batch, BatchEnd end) noexcept TIDEGATE_REQUIRES(mutex_);
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
-  void vacate(PendingRequest* first) noexcept;
+
+  // completions in order (pipeline_order.cpp)
+  [[nodiscard]] Result<void> check_order(const RequestOptions& options) const TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Result<void> stand_in_line(PendingRequest& waiter, const RequestOptions& options)
+      TIDEGATE_REQUIRES(mutex_);
+  /// The fields of its end are set. Who may be told now is appended to `ended`: it, those who
+  /// were held behind it, or nobody.
+  void conclude(PendingRequest& waiter, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
+  void leave_line(PendingRequest& waiter, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
+  void overrule(PendingRequest& held, Outcome outcome, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
+  void expire_held(TimePoint now, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] EndedList vacate(PendingRequest* first) noexcept;
+  void pass_on(const EndedList& ended) noexcept;
 
   // what the stages stand on (pipeline_effects.cpp)
   /// Every call is followed by one of `perform`, outside the lock.
@@ -159,6 +172,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   mutable Mutex mutex_;  ///< guards the scheduler, the waiters and the alarm
   SchedulerCore core_ TIDEGATE_GUARDED_BY(mutex_);
   WaiterTable waiters_ TIDEGATE_GUARDED_BY(mutex_);
+  DeliveryOrder order_ TIDEGATE_GUARDED_BY(mutex_);
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
   TimePoint alarm_at_ TIDEGATE_GUARDED_BY(mutex_) = kNoDeadline;  ///< kNoDeadline = none is set
   AlarmId alarm_ TIDEGATE_GUARDED_BY(mutex_) = 0;

@@ -17,7 +17,8 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
       options_(options),
       services_(std::move(services)),
       metrics_(services_->metrics, name_),
-      core_(options.batching, options.admission, 0, replicas.front().runner->info().layout) {
+      core_(options.batching, options.admission, 0, replicas.front().runner->info().layout),
+      order_(options.batching.ordering, options.admission.max_queued_items) {
   for (Replica& replica : replicas) runners_.emplace(router_.add(replica.options), std::move(replica.runner));
 }
 
@@ -35,8 +36,7 @@ Pipeline::Effects Pipeline::take_effects() noexcept {
     waiter.outcome = end.outcome;
     waiter.joined = end.joined;
     if (end.work != nullptr) waiter.work = static_cast<Work*>(end.work)->shared_from_this();
-    waiters_.end(waiter);
-    effects.ended.push_back(waiter);
+    conclude(waiter, effects.ended);
   }
   commands.complete.clear();
   effects.batches.swap(commands.run);
@@ -64,7 +64,7 @@ bool Pipeline::is_idle() const {
 /// One alarm at a time. One that rings too early only looks and sets itself again,
 /// so moving it is needed only when something becomes due sooner.
 bool Pipeline::arm_alarm(TimePoint now) noexcept {
-  const TimePoint wake = core_.next_wake();
+  const TimePoint wake = std::min(core_.next_wake(), order_.earliest());
   if (wake == kNoDeadline || wake >= alarm_at_) return true;
   try {
     const AlarmId sooner =
@@ -93,8 +93,9 @@ void Pipeline::alarm_rang() noexcept {
     const TimePoint now = services_->clock->now();
     if (alarm_at_ <= now) alarm_at_ = kNoDeadline;
     core_.advance(now);
-    static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects();
+    expire_held(now, effects.ended);
+    static_cast<void>(arm_alarm(now));  // refused: the next event tries again
   }
   perform(std::move(effects));
 }
@@ -185,7 +186,7 @@ void Pipeline::tell(PendingRequest& ended) noexcept {
 }
 
 Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
-  if (ended.result) {
+  if (ended.result && !ended.overruled) {
     if (*ended.result) (*ended.result)->timing.total = ended.ended_at - ended.accepted;
     return *std::move(ended.result);
   }
@@ -229,9 +230,8 @@ void Pipeline::end_with(std::uint64_t handle, Result<Response> result) noexcept 
     PendingRequest* const waiter = waiters_.find(handle);
     if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return;
     waiter->result = std::move(result);
-    waiters_.end(*waiter);
     effects = take_effects();
-    effects.ended.push_back(*waiter);
+    conclude(*waiter, effects.ended);
   }
   perform(std::move(effects));
 }
@@ -245,17 +245,22 @@ Result<std::uint64_t> Pipeline::refuse(std::uint64_t handle, Error error) noexce
     if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return handle;
     dropped = std::move(waiter->on_done);
     waiters_.end(*waiter);
-    waiters_.vacate(*waiter);
     effects = take_effects();
+    leave_line(*waiter, effects.ended);
+    waiters_.vacate(*waiter);
   }
   perform(std::move(effects));
   metrics_.refused(error.code());
   return error;
 }
 
-std::optional<Response> Pipeline::try_cached(const Input& input) {
+std::optional<Response> Pipeline::try_cached(const Request& request) {
   if (!info().deterministic) return std::nullopt;
-  auto hit = services_->cache->get_in_memory(make_request_key(info().fingerprint, input));
+  if (options_.batching.ordering != Ordering::none) {
+    MutexLock lock(mutex_);
+    if (!order_.check(request.options) || !order_.is_free(request.options)) return std::nullopt;
+  }
+  auto hit = services_->cache->get_in_memory(make_request_key(info().fingerprint, request.input));
   if (!hit) return std::nullopt;
   return Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}};
 }
@@ -268,9 +273,11 @@ bool Pipeline::cancel(std::uint64_t handle) noexcept {
     if (waiter == nullptr) return false;
     if (waiter->stage == PendingRequest::Stage::preparing) {
       waiter->outcome = Outcome::cancelled;
-      waiters_.end(*waiter);
       effects = take_effects();
-      effects.ended.push_back(*waiter);
+      conclude(*waiter, effects.ended);
+    } else if (waiter->stage == PendingRequest::Stage::held) {
+      effects = take_effects();
+      overrule(*waiter, Outcome::cancelled, effects.ended);
     } else {
       core_.cancel(services_->clock->now(), waiter->core_id);
       effects = take_effects();
@@ -304,11 +311,13 @@ std::uint64_t Pipeline::fail_remaining() noexcept {
     effects = take_effects();
     waiters_.for_each_preparing([&](PendingRequest& waiter) {
       waiter.outcome = Outcome::shutting_down;
-      waiters_.end(waiter);
-      effects.ended.push_back(waiter);
+      conclude(waiter, effects.ended);
     });
   }
-  const std::uint64_t failed = effects.ended.size();
+  std::uint64_t failed = 0;  // not those who were held: they get their answers now
+  for (const PendingRequest* one = effects.ended.front(); one != nullptr; one = one->next) {
+    if (one->outcome != Outcome::answered) ++failed;
+  }
   perform(std::move(effects));
   return failed;
 }
@@ -332,6 +341,11 @@ LatencyProfile Pipeline::latency_profile() const {
 std::vector<BatchDecision> Pipeline::decisions() const {
   MutexLock lock(mutex_);
   return core_.decisions();
+}
+
+std::uint32_t Pipeline::held() const {
+  MutexLock lock(mutex_);
+  return order_.held();
 }
 
 SchedulerStats Pipeline::stats() const {

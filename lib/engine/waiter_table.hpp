@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "queue/delivery_order.hpp"
 #include "queue/room.hpp"
 #include "queue/scheduler_core.hpp"
 #include "tidegate/engine.hpp"
@@ -17,11 +18,12 @@ struct Work;
 
 /// One accepted request. Its address is stable until it is vacated. It carries its own
 /// end, so that ending a request needs no memory.
-struct PendingRequest {
+struct PendingRequest : Turn {
   enum class Stage : std::uint8_t {
     vacant,
     preparing,  ///< looked up in further tiers or tokenized; the scheduler does not know it yet
     scheduled,  ///< `core_id` is valid
+    held,       ///< the fields of the end are set, but others of its line come first
     ended,      ///< the fields of the end are set; its callback waits for the executor
     told,       ///< claimed by the one who calls it
   };
@@ -38,6 +40,7 @@ struct PendingRequest {
   std::optional<Result<Response>> result{};  ///< empty: follows from outcome and work
   Outcome outcome = Outcome::answered;
   bool joined = false;
+  bool overruled = false;  ///< it was cancelled or due while it was held: the outcome counts, not the result
   std::shared_ptr<const Work> work{};
   TimePoint ended_at{};
   PendingRequest* next = nullptr;  ///< told after this one
@@ -51,6 +54,13 @@ class EndedList {
     (last_ != nullptr ? last_->next : first_) = &request;
     last_ = &request;
     ++size_;
+  }
+  /// `more` is not to be used any more.
+  void append(const EndedList& more) noexcept {
+    if (more.first_ == nullptr) return;
+    (last_ != nullptr ? last_->next : first_) = more.first_;
+    last_ = more.last_;
+    size_ += more.size_;
   }
   /// Takes one out; nothing happens if it is not in the list.
   void remove(PendingRequest& request) noexcept {
@@ -93,6 +103,8 @@ class WaiterTable {
     waiter.accepted = accepted;
     waiter.deadline = deadline;
     waiter.stage = PendingRequest::Stage::preparing;
+    waiter.outcome = Outcome::answered;
+    waiter.overruled = false;
     ++pending_;
     return waiter;
   }
@@ -143,7 +155,8 @@ class WaiterTable {
 
  private:
   [[nodiscard]] static bool is_pending(const PendingRequest& waiter) noexcept {
-    return waiter.stage == PendingRequest::Stage::preparing || waiter.stage == PendingRequest::Stage::scheduled;
+    return waiter.stage == PendingRequest::Stage::preparing || waiter.stage == PendingRequest::Stage::scheduled ||
+           waiter.stage == PendingRequest::Stage::held;
   }
   [[nodiscard]] PendingRequest* in_slot(std::uint64_t handle) noexcept {
     const std::uint64_t slot = handle & ((1ULL << kSlotBits) - 1);

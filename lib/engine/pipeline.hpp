@@ -167,6 +167,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   ModelMetrics metrics_;
   Router router_;
   std::map<ReplicaId, std::unique_ptr<ModelRunner>> runners_;  ///< constant after construction
+  std::map<ReplicaId, std::string> variants_;                  ///< the same
   std::shared_ptr<Executor> workers_;
 
   mutable Mutex mutex_;  ///< guards the scheduler, the waiters and the alarm

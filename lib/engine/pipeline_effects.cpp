@@ -19,7 +19,12 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
       metrics_(services_->metrics, name_),
       core_(options.batching, options.admission, 0, replicas.front().runner->info().layout),
       order_(options.batching.ordering, options.admission.max_queued_items) {
-  for (Replica& replica : replicas) runners_.emplace(router_.add(replica.options), std::move(replica.runner));
+  for (Replica& replica : replicas) {
+    const ReplicaId id = router_.add(replica.options);
+    const std::string& own = replica.options.variant;
+    variants_.emplace(id, own.empty() ? replica.runner->info().variant : own);
+    runners_.emplace(id, std::move(replica.runner));
+  }
 }
 
 void Pipeline::start(std::shared_ptr<Executor> workers) {
@@ -217,6 +222,9 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
     response.timing.batch_size = work.batch_size;
     response.timing.replica = work.replica;
     response.timing.parts = work.parts_count;
+    if (const auto variant = variants_.find(static_cast<ReplicaId>(work.replica)); variant != variants_.end()) {
+      response.variant = variant->second;
+    }
     return response;
   } catch (...) {
     return Error(ErrorCode::out_of_memory, "there is no memory for a copy of the answer");

@@ -64,8 +64,26 @@ class NoOpRunner final : public ModelRunner {
   std::vector<Tensor> answer_;
 };
 
-Engine make_engine(Duration batch_time = {}) {
-  Engine engine = *Engine::create({.cache = {.memory = {.capacity_bytes = 0}}});
+/// Runs what was posted when it is told to.
+class HandExecutor final : public Executor {
+ public:
+  void post(UniqueFunction<void()> task) override { tasks_.push_back(std::move(task)); }
+  void run_all() {
+    for (std::size_t i = 0; i < tasks_.size(); ++i) {
+      UniqueFunction<void()> task = std::move(tasks_[i]);
+      task();
+    }
+    tasks_.clear();
+  }
+
+ private:
+  std::vector<UniqueFunction<void()>> tasks_;
+};
+
+Engine make_engine(Duration batch_time = {}, std::shared_ptr<Executor> everything = {}) {
+  EngineOptions engine_options{.cache = {.memory = {.capacity_bytes = 0}}};
+  engine_options.workers = engine_options.completions = std::move(everything);
+  Engine engine = *Engine::create(std::move(engine_options));
   std::vector<Replica> set;
   set.push_back({std::make_unique<NoOpRunner>(batch_time), {}});
   ModelOptions options;
@@ -83,42 +101,91 @@ void report(benchmark::State& state, std::vector<double> times, const char* p50,
   state.counters[p99] = times[times.size() * 99 / 100];
 }
 
-/// `Engine::infer` by so many producers at a time, with at most 4096 requests in flight.
+enum class Keys : std::int64_t { none, own };
+
+Request numbered(Keys keys, int producer, int i) {
+  Request one = request();
+  if (keys == Keys::none) return one;
+  one.input = std::to_string(producer) + ' ' + std::to_string(i);
+  one.options.cache = CacheMode::use;
+  return one;
+}
+
+/// `Engine::infer` while the only slot is busy, up to 1000 requests waiting, no other thread at work.
+void submit_uncontended(benchmark::State& state) {
+  const auto keys = static_cast<Keys>(state.range(0));
+  const auto hand = std::make_shared<HandExecutor>();
+  Engine engine = make_engine({}, hand);
+  std::vector<double> times;
+  int answered = 0;
+  for (auto _ : state) {
+    for (int i = 0; i < 1000; ++i) {
+      Request one = numbered(keys, 0, i);
+      const auto begin = SteadyClock::now();
+      const auto accepted = engine.infer(std::move(one), [&answered](Result<Response>) { ++answered; });
+      if (accepted && i > 0) times.push_back(ns_since(begin));
+    }
+    hand->run_all();
+  }
+  engine.drain(std::chrono::seconds(1));
+  if (answered != 1000 * static_cast<int>(state.iterations())) state.SkipWithError("a request failed");
+  report(state, std::move(times), "p50_ns", "p99_ns");
+}
+BENCHMARK(submit_uncontended)
+    ->ArgName("keyed")
+    ->Arg(static_cast<std::int64_t>(Keys::none))
+    ->Arg(static_cast<std::int64_t>(Keys::own))
+    ->Iterations(200)
+    ->Unit(benchmark::kMicrosecond);
+
+/// `each` requests of one producer, with at most 4096 of all in flight; the times of `infer` alone.
+/// With keys of their own, the input is hashed and a flight to join is looked for.
+std::vector<double> produce(Engine& engine, std::atomic<int>& in_flight, Keys keys, int producer, int each) {
+  std::vector<double> times;
+  times.reserve(static_cast<std::size_t>(each));
+  for (int i = 0; i < each; ++i) {
+    while (in_flight.load() > 4096) std::this_thread::yield();
+    Request one = numbered(keys, producer, i);
+    ++in_flight;
+    const auto begin = SteadyClock::now();
+    const auto accepted = engine.infer(std::move(one), [&in_flight](Result<Response>) { --in_flight; });
+    const double took = ns_since(begin);
+    accepted ? times.push_back(took) : void(--in_flight);
+  }
+  return times;
+}
+
+/// `Engine::infer` by so many producers at a time into an engine that is warm. The model takes
+/// `model_us` a batch of 100; one that takes no time competes with the producers for lock and cores.
 void submit(benchmark::State& state) {
   const auto producers = static_cast<int>(state.range(0));
+  const auto keys = static_cast<Keys>(state.range(1));
+  const auto model = std::chrono::microseconds(state.range(2));
   constexpr int kEach = 40'000;
   std::vector<double> times;
+  Engine engine = make_engine(model);
+  std::atomic<int> in_flight{0};
+  benchmark::DoNotOptimize(produce(engine, in_flight, keys, -1, 20'000));
   for (auto _ : state) {
-    Engine engine = make_engine();
-    std::atomic<int> in_flight{0};
     std::mutex mutex;
     std::vector<std::thread> threads;
     for (int t = 0; t < producers; ++t) {
-      threads.emplace_back([&] {
-        std::vector<double> mine;
-        mine.reserve(kEach);
-        for (int i = 0; i < kEach; ++i) {
-          while (in_flight.load() > 4096) std::this_thread::yield();
-          Request one = request();
-          ++in_flight;
-          const auto begin = SteadyClock::now();
-          const auto accepted = engine.infer(std::move(one), [&](Result<Response>) { --in_flight; });
-          if (accepted) {
-            mine.push_back(ns_since(begin));
-          } else {
-            --in_flight;
-          }
-        }
+      threads.emplace_back([&, t] {
+        const std::vector<double> mine = produce(engine, in_flight, keys, t, kEach);
         const std::scoped_lock lock(mutex);
         times.insert(times.end(), mine.begin(), mine.end());
       });
     }
     for (std::thread& thread : threads) thread.join();
-    engine.drain(std::chrono::seconds(10));
   }
+  engine.drain(std::chrono::seconds(10));
   report(state, std::move(times), "p50_ns", "p99_ns");
 }
-BENCHMARK(submit)->ArgName("producers")->Arg(1)->Arg(8)->Iterations(1)->Unit(benchmark::kMillisecond);
+BENCHMARK(submit)
+    ->ArgNames({"producers", "keyed", "model_us"})
+    ->ArgsProduct({{1, 8}, {static_cast<std::int64_t>(Keys::none), static_cast<std::int64_t>(Keys::own)}, {0, 500}})
+    ->Iterations(3)
+    ->Unit(benchmark::kMillisecond);
 
 /// One request after the other, whole way: with the caller's thread as the leader of the batch, or
 /// through a worker and the completion thread.

@@ -19,8 +19,18 @@ void write_caches(JsonWriter& json, const std::vector<tidegate::CacheTierStats>&
   json.key("cache").open('[');
   for (const tidegate::CacheTierStats& tier : tiers) {
     json.open('{').member("hits", tier.hits).member("misses", tier.misses).member("expired", tier.expired);
+    json.member("stale", tier.stale);
     json.member("inserted", tier.inserted).member("evicted", tier.evicted).member("rejected", tier.rejected);
     json.member("entries", tier.entries).member("bytes", tier.bytes).close('}');
+  }
+  json.close(']');
+}
+
+void write_curve(JsonWriter& json, const std::vector<tidegate::CacheCurvePoint>& points) {
+  json.key("cache_curve").open('[');
+  for (const tidegate::CacheCurvePoint& point : points) {
+    json.open('{').member("policy", to_string(point.policy)).member("capacity_bytes", point.capacity_bytes);
+    json.member("requests", point.requests).member("hits", point.hits).close('}');
   }
   json.close(']');
 }
@@ -44,6 +54,7 @@ std::string write_stats(Runtime& runtime, const tidegate::Engine& engine) {
   json.open('{');
   write_requests(json, runtime.requests()->counts());
   write_caches(json, engine.cache_stats());
+  if (const auto points = engine.cache_curve()) write_curve(json, *points);
   json.key("metrics").open('[');
   for (const tidegate::MetricSample& sample : engine.metrics().samples) write_sample(json, sample);
   json.close(']').close('}');

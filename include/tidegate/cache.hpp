@@ -71,6 +71,15 @@ enum class CachePolicy : std::uint8_t {
 /// The policy of that name; empty for any other name.
 [[nodiscard]] std::optional<CachePolicy> cache_policy_of(std::string_view name) noexcept;
 
+enum class CacheCurve : std::uint8_t { off, on };
+
+/// Whether a model may go without the caches.
+enum class CacheBypass : std::uint8_t {
+  /// While hits save less time than look-ups cost, one key in 64 is looked up and stored.
+  automatic,
+  never,
+};
+
 /// The memory tier.
 struct MemoryCacheOptions {
   /// Hard budget of everything the tier holds (records, index, bookkeeping);
@@ -80,6 +89,9 @@ struct MemoryCacheOptions {
   std::uint64_t capacity_bytes = 64ULL << 20;
   std::uint32_t shards = 8;  ///< power of two, 1..256
   CachePolicy policy = CachePolicy::s3_fifo;
+  /// Keeps shadow caches beside the tier, which tell what other sizes and policies would hit
+  /// (Engine::cache_curve). Takes a twentieth of the budget; off below 8 MiB.
+  CacheCurve curve = CacheCurve::off;
 };
 
 struct CacheOptions {
@@ -88,6 +100,16 @@ struct CacheOptions {
   /// Shortens each life by up to so many percent, 0 to 50, chosen by its key: answers
   /// computed together do not all end together.
   std::uint32_t time_to_live_jitter_percent = 10;
+  /// How long of its life an answer in memory is fresh; 0, or no less than the life = all of it. Past that it is still
+  /// answered (Response::stale), and the first request that finds it so has it computed anew, as class batch
+  /// (stale-while-revalidate, RFC 5861).
+  Duration fresh_for{0};
+  /// How long such a renewal may take, before the next request starts another; 1 ms to 1 h.
+  Duration refresh_timeout = std::chrono::seconds(5);
+  /// How long a request that the model found invalid is refused with the same error, without
+  /// asking the model; 30 s at most, 0 = never. Takes up to a fiftieth of the memory tier's budget.
+  Duration negative_time_to_live = std::chrono::seconds(5);
+  CacheBypass bypass = CacheBypass::automatic;
   /// Further tiers, nearest first; asked one after the other on a memory miss.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
   /// Longest a request waits for all further tiers together before it is computed;
@@ -95,11 +117,20 @@ struct CacheOptions {
   Duration lookup_budget = std::chrono::milliseconds(5);
 };
 
+/// What a memory tier of some capacity and policy would have hit of late, by a sample of the keys.
+struct CacheCurvePoint {
+  CachePolicy policy{};
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t requests = 0;  ///< sampled
+  std::uint64_t hits = 0;
+};
+
 /// Counters of one tier since the engine started.
 struct CacheTierStats {
   std::uint64_t hits = 0;
   std::uint64_t misses = 0;
   std::uint64_t expired = 0;  ///< misses whose record was there but too old
+  std::uint64_t stale = 0;    ///< hits past CacheOptions::fresh_for
   std::uint64_t inserted = 0;
   std::uint64_t evicted = 0;
   std::uint64_t rejected = 0;  ///< not stored: too large, or the policy kept what was there

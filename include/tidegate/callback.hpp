@@ -11,7 +11,7 @@ namespace tidegate {
 template <class Signature>
 class UniqueFunction;
 
-/// Owns one callable, which may be move-only. Callables of up to three pointers
+/// Owns one callable, which may be move-only. Callables of up to six pointers
 /// live inside the object; larger ones take one heap block. Calling an empty one
 /// is a caller's bug.
 template <class R, class... Args>
@@ -48,7 +48,7 @@ class UniqueFunction<R(Args...)> {
   R operator()(Args... args) { return ops_->call(storage_, std::forward<Args>(args)...); }
 
  private:
-  static constexpr std::size_t kInlineBytes = 3 * sizeof(void*);
+  static constexpr std::size_t kInlineBytes = 6 * sizeof(void*);
   struct Ops {
     R (*call)(void*, Args&&...);
     void (*move)(void* from, void* to) noexcept;

@@ -95,7 +95,8 @@ class Engine {
   [[nodiscard]] Result<Response> infer_and_wait(Request request);
 
   /// The answer if the memory tier holds it now. Runs on the caller's thread,
-  /// never blocks, counts as a look-up.
+  /// never blocks, counts as a look-up. A stale one is also sent off to be computed anew, which costs this
+  /// thread the preparation of the input.
   [[nodiscard]] std::optional<Response> try_cached(const Request& request);
 
   /// To be called when a request for `model` begins to arrive, and held until `infer` has
@@ -117,6 +118,12 @@ class Engine {
   [[nodiscard]] MetricsSnapshot metrics() const;
   /// Counters of each cache tier, memory first.
   [[nodiscard]] std::vector<CacheTierStats> cache_stats() const;
+  /// Gives the memory tier another budget, at most the one it began with: smaller under memory pressure,
+  /// the old one when that is over. What no longer fits is gone when this returns.
+  void resize_cache(std::uint64_t capacity_bytes);
+  /// What other sizes and policies of the memory tier would have hit of late, by policy, then
+  /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.
+  [[nodiscard]] Result<std::vector<CacheCurvePoint>> cache_curve() const;
   /// Facts of a model; empty name = the only one. Errors: not_found.
   [[nodiscard]] Result<ModelInfo> model_info(std::string_view name = {}) const;
   /// The last 256 batches of a model and why each is as it is, oldest first (to_text

@@ -90,6 +90,7 @@ struct Response {
   std::vector<Tensor> outputs;  ///< an encoder gives one f32 tensor [dimension]
   AnswerSource source = AnswerSource::model;
   Timing timing{};
+  bool stale = false;  ///< from a cache, past CacheOptions::fresh_for; it is being computed anew
   /// Of the model, that computed it: "f32", "int8", ... or what ReplicaOptions says. Empty
   /// where it has no name, and for an answer from a cache, whose record does not say.
   std::string variant{};

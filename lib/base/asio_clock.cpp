@@ -1,9 +1,14 @@
 // The machine's clock; the only file of the core that uses Boost.Asio.
+#include <atomic>
+#include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <cstddef>
 #include <map>
+#include <new>
+#include <vector>
 
 #include "base/mutex.hpp"
 #include "base/thread_pool.hpp"
@@ -11,6 +16,69 @@
 
 namespace tidegate {
 namespace {
+
+/// Entries of a multimap whose nodes are used again: once warm, entering and leaving allocate
+/// nothing.
+template <class Key, class Value>
+class Entries {
+ public:
+  using Map = std::multimap<Key, Value>;
+
+  Entries() { spare_.reserve(kMostSpare); }
+
+  typename Map::iterator insert(const Key& key, Value&& value) {
+    if (spare_.empty()) return map_.emplace(key, std::move(value));
+    auto node = std::move(spare_.back());
+    spare_.pop_back();
+    node.key() = key;
+    node.mapped() = std::move(value);
+    return map_.insert(std::move(node));
+  }
+  Value take(typename Map::iterator entry) noexcept {
+    auto node = map_.extract(entry);
+    Value value = std::exchange(node.mapped(), Value{});
+    if (spare_.size() < kMostSpare) spare_.push_back(std::move(node));
+    return value;
+  }
+  [[nodiscard]] Map& all() noexcept { return map_; }
+
+ private:
+  static constexpr std::size_t kMostSpare = 64;
+  Map map_;
+  std::vector<typename Map::node_type> spare_;
+};
+
+/// Memory for one handler at a time; the heap for more.
+class HandlerBlock {
+ public:
+  void* allocate(std::size_t bytes) {
+    if (bytes <= sizeof(block_) && !taken_.exchange(true, std::memory_order_acquire)) return block_;
+    return ::operator new(bytes);
+  }
+  void free(void* memory) noexcept {
+    memory == block_ ? taken_.store(false, std::memory_order_release) : ::operator delete(memory);
+  }
+
+ private:
+  alignas(std::max_align_t) std::byte block_[256];
+  std::atomic<bool> taken_{false};
+};
+
+/// HandlerBlock as an allocator.
+template <class T>
+struct BlockAllocator {
+  using value_type = T;
+  explicit BlockAllocator(HandlerBlock& one) noexcept : block(&one) {}
+  template <class U>
+  BlockAllocator(const BlockAllocator<U>& other) noexcept : block(other.block) {}  // NOLINT: implicit
+  T* allocate(std::size_t count) { return static_cast<T*>(block->allocate(count * sizeof(T))); }
+  void deallocate(T* memory, std::size_t) noexcept { block->free(memory); }
+  template <class U>
+  bool operator==(const BlockAllocator<U>& other) const noexcept {
+    return block == other.block;
+  }
+  HandlerBlock* block;
+};
 
 /// All alarms share one timer, set to the earliest of them.
 class AsioClock final : public Clock {
@@ -35,28 +103,44 @@ class AsioClock final : public Clock {
   // they run on that thread only, and die with the context.
   struct State {
     struct Alarm {
-      AlarmId id;
-      UniqueFunction<void()> run;
+      AlarmId id = 0;
+      UniqueFunction<void()> run{};
     };
 
     AlarmId add(TimePoint when, UniqueFunction<void()> alarm) {
       MutexLock lock(mutex);
-      const AlarmId id = ++last_id;
-      const auto place = alarms.emplace(when, Alarm{id, std::move(alarm)});
-      when_of.emplace(id, when);
-      // Only a new earliest alarm moves the timer; a later one is met on the way.
-      if (place == alarms.begin()) boost::asio::post(context, [this] { rearm(); });
-      return id;
+      const AlarmId id = last_id + 1;
+      const auto known = when_of.insert(id, TimePoint(when));
+      try {
+        const auto place = alarms.insert(when, Alarm{id, std::move(alarm)});
+        // Only a new earliest alarm moves the timer; a later one is met on the way.
+        if (place == alarms.all().begin() && !rearm_posted) post_rearm(place);
+      } catch (...) {
+        when_of.take(known);
+        throw;
+      }
+      return last_id = id;
+    }
+
+    void post_rearm(std::multimap<TimePoint, Alarm>::iterator place) TIDEGATE_REQUIRES(mutex) {
+      try {
+        boost::asio::post(context, boost::asio::bind_allocator(BlockAllocator<void>(rearm_block), [this] { rearm(); }));
+        rearm_posted = true;
+      } catch (...) {
+        alarms.take(place);
+        throw;
+      }
     }
 
     bool cancel(AlarmId id) {
+      UniqueFunction<void()> dropped;  // destroyed without the lock: it is the host's
       MutexLock lock(mutex);
-      const auto known = when_of.find(id);
-      if (known == when_of.end()) return false;
-      auto [first, last] = alarms.equal_range(known->second);
+      const auto known = when_of.all().find(id);
+      if (known == when_of.all().end()) return false;
+      auto [first, last] = alarms.all().equal_range(known->second);
       while (first != last && first->second.id != id) ++first;
-      alarms.erase(first);
-      when_of.erase(known);
+      dropped = alarms.take(first).run;
+      when_of.take(known);
       return true;
     }
 
@@ -66,15 +150,16 @@ class AsioClock final : public Clock {
         UniqueFunction<void()> due;
         {
           MutexLock lock(mutex);
-          if (alarms.empty()) return;
-          const auto first = alarms.begin();
+          rearm_posted = false;
+          if (alarms.all().empty()) return;
+          const auto first = alarms.all().begin();
           if (first->first > std::chrono::steady_clock::now()) {
             timer.expires_at(first->first);
             break;
           }
-          due = std::move(first->second.run);
-          when_of.erase(first->second.id);
-          alarms.erase(first);
+          Alarm alarm = alarms.take(first);
+          when_of.take(when_of.all().find(alarm.id));
+          due = std::move(alarm.run);
         }
         due();
       }
@@ -83,13 +168,15 @@ class AsioClock final : public Clock {
       });
     }
 
+    HandlerBlock rearm_block;  // outlives the context, which frees it
     boost::asio::io_context context{1};
     boost::asio::steady_timer timer{context};
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard{context.get_executor()};
     Mutex mutex;  // leaf: alarms run without it
-    std::multimap<TimePoint, Alarm> alarms TIDEGATE_GUARDED_BY(mutex);
-    std::map<AlarmId, TimePoint> when_of TIDEGATE_GUARDED_BY(mutex);
+    Entries<TimePoint, Alarm> alarms TIDEGATE_GUARDED_BY(mutex);
+    Entries<AlarmId, TimePoint> when_of TIDEGATE_GUARDED_BY(mutex);
     AlarmId last_id TIDEGATE_GUARDED_BY(mutex) = 0;
+    bool rearm_posted TIDEGATE_GUARDED_BY(mutex) = false;  // and not begun: it will see every alarm
   };
 
   void start() TIDEGATE_REQUIRES(mutex_) {

@@ -2,10 +2,9 @@
 
 #include <pthread.h>
 
-#include <deque>
-
 #include "base/block_signals.hpp"
 #include "base/mutex.hpp"
+#include "base/ring.hpp"
 
 namespace tidegate {
 
@@ -13,7 +12,7 @@ struct ThreadPool::State {
   Mutex mutex;  // leaf: no other lock is taken under it
   std::condition_variable work;
   std::condition_variable ended;
-  std::deque<UniqueFunction<void()>> queue TIDEGATE_GUARDED_BY(mutex);
+  Ring<UniqueFunction<void()>> queue TIDEGATE_GUARDED_BY(mutex);
   bool stopping TIDEGATE_GUARDED_BY(mutex) = false;
   std::uint32_t running TIDEGATE_GUARDED_BY(mutex) = 0;  // threads that have not ended
 
@@ -24,8 +23,7 @@ struct ThreadPool::State {
         MutexLock lock(mutex);
         while (queue.empty() && !stopping) lock.wait(work);
         if (queue.empty()) break;
-        task = std::move(queue.front());
-        queue.pop_front();
+        task = queue.pop();
       }
       task();
     }
@@ -64,7 +62,7 @@ void ThreadPool::post(UniqueFunction<void()> task) {
   {
     MutexLock lock(state_->mutex);
     if (state_->stopping) return;
-    state_->queue.push_back(std::move(task));
+    state_->queue.push(std::move(task));
   }
   state_->work.notify_one();
 }

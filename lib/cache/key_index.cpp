@@ -1,5 +1,6 @@
 #include "cache/key_index.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "cache/heap_charge.hpp"
@@ -51,6 +52,11 @@ std::unique_ptr<MemoryEntry> KeyIndex::remove(const MemoryEntry& entry) noexcept
     hole = next;
   }
   return removed;
+}
+
+MemoryEntry* KeyIndex::any() const noexcept {
+  const auto used = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.entry != nullptr; });
+  return used != slots_.end() ? used->entry.get() : nullptr;
 }
 
 void KeyIndex::grow() {

@@ -14,6 +14,7 @@ namespace tidegate {
 struct MemoryEntry : EvictionPolicy::Node {
   CacheKey key{};
   CacheRecord record;
+  TimePoint stale_at{};  ///< from then on whoever asks is told to renew it
 };
 
 /// 64 bits of a key, all of its bits mixed in, for index, shard and fingerprint.
@@ -37,6 +38,9 @@ class KeyIndex {
 
   /// The entry must be present.
   [[nodiscard]] std::unique_ptr<MemoryEntry> remove(const MemoryEntry& entry) noexcept;
+
+  /// Some entry; null if there is none.
+  [[nodiscard]] MemoryEntry* any() const noexcept;
 
   [[nodiscard]] bool full() const noexcept { return (count_ + 1) * 4 > slots_.size() * 3; }
   void grow();

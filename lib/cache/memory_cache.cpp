@@ -17,6 +17,9 @@ constexpr std::uint64_t kBytesPerRememberedKey = 2048;
 /// The index starts fit for entries of 4 KiB and grows where they are smaller.
 constexpr std::uint64_t kBytesPerFirstSlot = 4096;
 constexpr std::uint64_t kLargestEntryPart = 8;
+/// The curve takes a twentieth of the budget; below this its fixed part would be more.
+constexpr std::uint64_t kCurvePart = 20;
+constexpr std::uint64_t kLeastWithCurve = 8ULL << 20;
 /// make_shared puts the vector beside two counters and a virtual table pointer.
 constexpr std::uint64_t kBlockHolderBytes = sizeof(std::vector<std::byte>) + 16;
 
@@ -61,16 +64,17 @@ class RetiredEntries {
 /// Its own cache line, so that two threads in two shards do not share one.
 class alignas(64) MemoryCache::Shard {
  public:
-  Shard(std::uint64_t share, std::unique_ptr<EvictionPolicy> order)
-      : share_(share),
+  Shard(std::uint64_t share, Staleness staleness, std::unique_ptr<EvictionPolicy> order)
+      : staleness_(staleness),
         fixed_bytes_(heap_charge(sizeof(Shard)) + sizeof(void*) + order->heap_bytes()),
         bytes_per_entry_(order->bytes_per_entry()),
+        share_(share),
         index_(first_slots(share)),
         order_(std::move(order)) {
-    order_->set_budget(share_ - fixed_bytes_ - index_.heap_bytes());
+    set_order_budget();
   }
 
-  std::optional<CacheEntry> get(const CacheKey& key, std::uint64_t hash, const Clock& clock) {
+  std::optional<MemoryHit> find(const CacheKey& key, std::uint64_t hash, const Clock& clock) {
     RetiredEntries retired;
     const MutexLock lock(mutex_);
     // The slot comes from memory while the clock is read.
@@ -89,7 +93,7 @@ class alignas(64) MemoryCache::Shard {
     }
     ++stats_.hits;
     order_->hit(*entry);
-    return CacheEntry{key, entry->record, entry->expires_at - now};
+    return MemoryHit{{key, entry->record, entry->expires_at - now}, age_of(*entry, now)};
   }
 
   void put(const CacheEntry& source, std::uint64_t hash, TimePoint now) {
@@ -97,6 +101,7 @@ class alignas(64) MemoryCache::Shard {
     entry->key = source.key;
     entry->record = source.record;
     entry->expires_at = later(now, source.time_to_live);
+    entry->stale_at = std::max(now, entry->expires_at - staleness_.window);
     entry->bytes = charge_of(source.record) + bytes_per_entry_;
     entry->fingerprint = fingerprint_of(hash);
 
@@ -129,11 +134,30 @@ class alignas(64) MemoryCache::Shard {
     if (MemoryEntry* entry = index_.find(key, hash)) retire(*entry, retired);
   }
 
+  void resize(std::uint64_t share) {
+    RetiredEntries retired;
+    const MutexLock lock(mutex_);
+    share_ = share;
+    set_order_budget();
+    const EvictionPolicy::Node nobody;
+    while (index_.count() > 0 && used_bytes() > share_) {
+      EvictionPolicy::Node* const victim = order_->evict(nobody);
+      if (victim == nullptr) {  // the policy would rather turn the newcomer away
+        retire(*index_.any(), retired);
+      } else {
+        weight_ -= victim->bytes;
+        retired.add(index_.remove(static_cast<MemoryEntry&>(*victim)));
+      }
+      ++stats_.evicted;
+    }
+  }
+
   void add_to(CacheTierStats& total) const {
     const MutexLock lock(mutex_);
     total.hits += stats_.hits;
     total.misses += stats_.misses;
     total.expired += stats_.expired;
+    total.stale += stats_.stale;
     total.inserted += stats_.inserted;
     total.evicted += stats_.evicted;
     total.rejected += stats_.rejected;
@@ -167,15 +191,32 @@ class alignas(64) MemoryCache::Shard {
     }
     if (index_.full()) {
       index_.grow();
-      order_->set_budget(share_ - fixed_bytes_ - index_.heap_bytes());
+      set_order_budget();
     }
     return true;
   }
 
-  const std::uint64_t share_;            ///< bytes
+  void set_order_budget() TIDEGATE_REQUIRES(mutex_) {
+    const std::uint64_t bookkeeping = fixed_bytes_ + index_.heap_bytes();
+    order_->set_budget(share_ > bookkeeping ? share_ - bookkeeping : 0);
+  }
+
+  /// The first asker of a stale entry renews it, and the next one if that takes too long.
+  [[nodiscard]] MemoryHit::Age age_of(MemoryEntry& entry, TimePoint now) TIDEGATE_REQUIRES(mutex_) {
+    if (staleness_.window == Duration::zero() || now < entry.expires_at - staleness_.window) {
+      return MemoryHit::Age::fresh;
+    }
+    ++stats_.stale;
+    if (now < entry.stale_at) return MemoryHit::Age::stale;
+    entry.stale_at = later(now, staleness_.renewal);
+    return MemoryHit::Age::to_be_renewed;
+  }
+
+  const Staleness staleness_;
   const std::uint64_t fixed_bytes_;      ///< this object and its policy's
   const std::uint64_t bytes_per_entry_;  ///< the policy's
   mutable Mutex mutex_;                  // leaf, but for a lock the clock's now() may take; no entry is freed under it
+  std::uint64_t share_ TIDEGATE_GUARDED_BY(mutex_);  ///< bytes
   KeyIndex index_ TIDEGATE_GUARDED_BY(mutex_);
   std::unique_ptr<EvictionPolicy> order_ TIDEGATE_GUARDED_BY(mutex_);
   std::uint64_t weight_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< of all entries
@@ -183,14 +224,24 @@ class alignas(64) MemoryCache::Shard {
 };
 
 MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> clock)
-    : clock_(std::move(clock)), off_(options.capacity_bytes == 0) {
+    : MemoryCache(options, std::move(clock), Staleness{}) {}
+
+MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> clock, Staleness staleness)
+    : clock_(std::move(clock)),
+      off_(options.capacity_bytes == 0),
+      capacity_bytes_(options.capacity_bytes),
+      curve_(options.curve == CacheCurve::on && options.capacity_bytes >= kLeastWithCurve
+                 ? std::make_unique<MissRatioCurve>(options.capacity_bytes)
+                 : nullptr) {
+  const std::uint64_t capacity = for_entries(options.capacity_bytes);
   std::uint64_t shards = std::bit_floor(std::clamp<std::uint32_t>(options.shards, 1, 256));
-  while (shards > 1 && options.capacity_bytes / shards < kSmallestShare) shards /= 2;
-  const std::uint64_t share = options.capacity_bytes / shards;
+  while (shards > 1 && capacity / shards < kSmallestShare) shards /= 2;
+  const std::uint64_t share = capacity / shards;
   if (share < kSmallestShare) return;
   shards_.reserve(shards);
   for (std::uint64_t i = 0; i < shards; ++i) {
-    shards_.push_back(std::make_unique<Shard>(share, make_eviction_policy(options.policy, remembered_keys(share))));
+    shards_.push_back(
+        std::make_unique<Shard>(share, staleness, make_eviction_policy(options.policy, remembered_keys(share))));
   }
 }
 
@@ -201,16 +252,39 @@ MemoryCache::Shard* MemoryCache::shard_of(std::uint64_t hash) const noexcept {
   return shards_.empty() ? nullptr : shards_[(hash >> 56) & (shards_.size() - 1)].get();
 }
 
-std::optional<CacheEntry> MemoryCache::get(const CacheKey& key) {
+/// What is left of a budget beside the curve's part.
+std::uint64_t MemoryCache::for_entries(std::uint64_t capacity) const noexcept {
+  return curve_ != nullptr ? capacity - capacity / kCurvePart : capacity;
+}
+
+std::optional<MemoryHit> MemoryCache::find(const CacheKey& key) {
   const std::uint64_t hash = hash_of(key);
   Shard* shard = shard_of(hash);
-  return shard != nullptr ? shard->get(key, hash, *clock_) : std::nullopt;
+  if (shard == nullptr) return std::nullopt;
+  if (curve_ != nullptr) curve_->asked(hash);
+  return shard->find(key, hash, *clock_);
+}
+
+std::optional<CacheEntry> MemoryCache::get(const CacheKey& key) {
+  auto hit = find(key);
+  return hit ? std::optional(std::move(hit->entry)) : std::nullopt;
+}
+
+void MemoryCache::resize(std::uint64_t capacity_bytes) {
+  if (shards_.empty()) return;
+  const std::uint64_t share = for_entries(std::min(capacity_bytes, capacity_bytes_)) / shards_.size();
+  for (const auto& shard : shards_) shard->resize(share);
+}
+
+std::vector<CacheCurvePoint> MemoryCache::curve() const {
+  return curve_ != nullptr ? curve_->points() : std::vector<CacheCurvePoint>();
 }
 
 void MemoryCache::put(const CacheEntry& entry) {
   if (off_ || entry.time_to_live <= Duration::zero()) return;
   const std::uint64_t hash = hash_of(entry.key);
   if (Shard* shard = shard_of(hash)) {
+    if (curve_ != nullptr) curve_->stored(hash, charge_of(entry.record));
     shard->put(entry, hash, clock_->now());
   } else {
     refused_.fetch_add(1, std::memory_order_relaxed);
@@ -241,6 +315,7 @@ CacheTierStats MemoryCache::stats() const {
   CacheTierStats total;
   for (const auto& shard : shards_) shard->add_to(total);
   total.rejected += refused_.load(std::memory_order_relaxed);
+  if (curve_ != nullptr) total.bytes += curve_->heap_bytes();
   return total;
 }
 

@@ -7,6 +7,7 @@
 #include "base/wall_time.hpp"
 #include "cache/key_index.hpp"
 #include "cache/memory_cache.hpp"
+#include "cache/negative_cache.hpp"
 #include "request/record_codec.hpp"
 
 namespace tidegate {
@@ -20,6 +21,24 @@ Duration with_jitter(Duration life, std::uint32_t percent, const CacheKey& key) 
   const auto part = static_cast<double>(hash_of(key) >> 16 & 0xFFFF) / 65536.0;
   const double cut = static_cast<double>(life.count()) * part * percent / 100.0;
   return std::max(life - Duration(static_cast<std::int64_t>(cut)), Duration(1));
+}
+
+/// What errors may take of the memory tier's budget, which is made smaller by it.
+constexpr std::uint64_t kNegativePart = 50;
+
+std::uint64_t bytes_for_errors(const CacheOptions& options) {
+  return options.negative_time_to_live > Duration::zero() ? options.memory.capacity_bytes / kNegativePart : 0;
+}
+
+MemoryCacheOptions memory_options(const CacheOptions& options) {
+  MemoryCacheOptions memory = options.memory;
+  memory.capacity_bytes -= bytes_for_errors(options);
+  return memory;
+}
+
+MemoryCache::Staleness staleness_of(const CacheOptions& options) {
+  if (options.fresh_for <= Duration::zero()) return {};
+  return {std::max(options.time_to_live - options.fresh_for, Duration::zero()), options.refresh_timeout};
 }
 
 /// When a record made now ends, for tiers that outlive the process.
@@ -59,7 +78,11 @@ struct TieredCache::State {
   class FurtherLookup;
 
   State(CacheOptions o, std::shared_ptr<Clock> c)
-      : options(std::move(o)), clock(std::move(c)), memory(options.memory, clock), counters(options.tiers.size()) {}
+      : options(std::move(o)),
+        clock(std::move(c)),
+        memory(memory_options(options), clock, staleness_of(options)),
+        errors(bytes_for_errors(options), options.negative_time_to_live),
+        counters(options.tiers.size()) {}
 
   /// Stores in the first `count` further tiers.
   void store_further(const CacheEntry& entry, std::size_t count) {
@@ -73,6 +96,7 @@ struct TieredCache::State {
   const CacheOptions options;
   const std::shared_ptr<Clock> clock;
   MemoryCache memory;
+  NegativeCache errors;
   std::vector<TierCounters> counters;  ///< of options.tiers, same order
 };
 
@@ -183,16 +207,33 @@ TieredCache::TieredCache(CacheOptions options, std::shared_ptr<Clock> clock)
 TieredCache::~TieredCache() = default;
 
 std::optional<CacheHit> TieredCache::get_in_memory(const CacheKey& key) {
-  const std::optional<CacheEntry> entry = state_->memory.get(key);
-  if (!entry) return std::nullopt;
+  const std::optional<MemoryHit> hit = state_->memory.find(key);
+  if (!hit) return std::nullopt;
   // Its checksum was verified, or computed, when it came in.
-  auto outputs = decode_record(key, entry->record, ChecksumPolicy::trust);
+  auto outputs = decode_record(key, hit->entry.record, ChecksumPolicy::trust);
   if (!outputs) {
     state_->memory.erase(key);
     return std::nullopt;
   }
-  return CacheHit{*std::move(outputs), 0};
+  return CacheHit{*std::move(outputs), 0, hit->age};
 }
+
+std::optional<Error> TieredCache::find_error(const CacheKey& key) {
+  return state_->errors.find(key, state_->clock->now());
+}
+
+void TieredCache::put_error(const CacheKey& key, const Error& error) noexcept {
+  state_->errors.put(key, error, state_->clock->now());
+}
+
+void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
+  const std::uint64_t errors = bytes_for_errors(state_->options);
+  state_->memory.resize(capacity_bytes > errors ? capacity_bytes - errors : 0);
+}
+
+std::vector<CacheCurvePoint> TieredCache::curve() const { return state_->memory.curve(); }
+
+const CacheOptions& TieredCache::options() const noexcept { return state_->options; }
 
 bool TieredCache::has_further_tiers() const noexcept { return !state_->options.tiers.empty(); }
 
@@ -219,6 +260,7 @@ void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs) {
 
 std::vector<CacheTierStats> TieredCache::stats() const {
   std::vector<CacheTierStats> all{state_->memory.stats()};
+  all.front().bytes += state_->errors.bytes();
   all.reserve(1 + state_->counters.size());
   for (const TierCounters& counters : state_->counters) {
     CacheTierStats tier;

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "cache/memory_cache.hpp"
 #include "tidegate/cache.hpp"
 
 namespace tidegate {
@@ -13,6 +14,7 @@ namespace tidegate {
 struct CacheHit {
   std::vector<Tensor> outputs;
   std::int32_t tier = 0;  ///< 0 = memory
+  MemoryHit::Age age = MemoryHit::Age::fresh;
 };
 
 /// Memory first, on the caller's thread; then the further tiers, one after the
@@ -27,6 +29,12 @@ class TieredCache {
   /// The memory tier; never blocks beyond a short lock.
   [[nodiscard]] std::optional<CacheHit> get_in_memory(const CacheKey& key);
 
+  /// The error with which the model refused this very request a short while ago.
+  [[nodiscard]] std::optional<Error> find_error(const CacheKey& key);
+  /// Remembers an error, if it depends on the request alone.
+  void put_error(const CacheKey& key, const Error& error) noexcept;
+
+  [[nodiscard]] const CacheOptions& options() const noexcept;
   [[nodiscard]] bool has_further_tiers() const noexcept;
 
   /// Asks the further tiers. `done` runs exactly once, possibly before this
@@ -36,6 +44,10 @@ class TieredCache {
 
   /// Stores a computed answer in every tier.
   void put(const CacheKey& key, std::span<const Tensor> outputs);
+
+  /// As MemoryCache::resize.
+  void resize_memory(std::uint64_t capacity_bytes);
+  [[nodiscard]] std::vector<CacheCurvePoint> curve() const;
 
   /// Counters per tier, memory first.
   [[nodiscard]] std::vector<CacheTierStats> stats() const;

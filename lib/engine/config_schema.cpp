@@ -121,6 +121,10 @@ template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
 template <>
 constexpr std::array<std::string_view, 5> kNamesOf<CachePolicy>{"s3_fifo", "lru", "lfu", "w_tiny_lfu", "ttl_only"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<CacheCurve>{"off", "on"};
+template <>
+constexpr std::array<std::string_view, 2> kNamesOf<CacheBypass>{"automatic", "never"};
 
 template <auto... Path>
 constexpr auto choice(const Row& row, std::string_view values) {
@@ -166,11 +170,25 @@ constexpr std::array kEngineFields{
         limits::kCacheShards),
     choice<kEngine, kCache, kMemory, &MemoryCacheOptions::policy>(
         {"cache.memory.policy", "", "which entry of the memory cache goes when room is needed"}, kCachePolicies),
+    choice<kEngine, kCache, kMemory, &MemoryCacheOptions::curve>(
+        {"cache.memory.curve", "", "whether shadow caches tell what other sizes and policies would hit"}, "off|on"),
     duration<kEngine, kCache, &CacheOptions::time_to_live>(
         {"cache.time_to_live_ms", "", "life of a computed answer in the caches"}, limits::kTimeToLive),
     integer<kEngine, kCache, &CacheOptions::time_to_live_jitter_percent>(
         {"cache.time_to_live_jitter_percent", "percent", "by how much a life is shortened at most, chosen by its key"},
         limits::kTimeToLiveJitter),
+    duration<kEngine, kCache, &CacheOptions::fresh_for>(
+        {"cache.fresh_for_ms", "", "fresh part of a life; past it an answer is given and renewed; 0 = all of it"},
+        limits::kFreshFor),
+    duration<kEngine, kCache, &CacheOptions::refresh_timeout>(
+        {"cache.refresh_timeout_ms", "", "how long a renewal may take before another is started"},
+        limits::kRefreshTimeout),
+    duration<kEngine, kCache, &CacheOptions::negative_time_to_live>(
+        {"cache.negative_time_to_live_ms", "", "how long an invalid request is refused without asking the model"},
+        limits::kNegativeTimeToLive),
+    choice<kEngine, kCache, &CacheOptions::bypass>(
+        {"cache.bypass", "", "whether a model goes without the caches while they cost more than they save"},
+        "automatic|never"),
     duration<kEngine, kCache, &CacheOptions::lookup_budget>(
         {"cache.lookup_budget_us", "", "longest wait for all tiers behind the memory cache"}, limits::kLookupBudget),
     duration<kEngine, &EngineOptions::drain_timeout>(

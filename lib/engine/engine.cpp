@@ -84,6 +84,7 @@ Engine::Impl::Impl(EngineOptions engine_options)
       };
       add("tidegate_cache_hits_total", "Answers found", MetricKind::counter, stats[i].hits);
       add("tidegate_cache_misses_total", "Look-ups without an answer", MetricKind::counter, stats[i].misses);
+      add("tidegate_cache_stale_total", "Answers found past their fresh life", MetricKind::counter, stats[i].stale);
       add("tidegate_cache_evicted_total", "Answers dropped for room", MetricKind::counter, stats[i].evicted);
       add("tidegate_cache_entries", "Answers held", MetricKind::gauge, stats[i].entries);
       add("tidegate_cache_bytes", "Memory held", MetricKind::gauge, stats[i].bytes);
@@ -241,6 +242,12 @@ MetricsSnapshot Engine::metrics() const {
 }
 
 std::vector<CacheTierStats> Engine::cache_stats() const { return impl_->services->cache->stats(); }
+
+void Engine::resize_cache(std::uint64_t capacity_bytes) { impl_->services->cache->resize_memory(capacity_bytes); }
+
+Result<std::vector<CacheCurvePoint>> Engine::cache_curve() const {
+  return contained([&]() -> Result<std::vector<CacheCurvePoint>> { return impl_->services->cache->curve(); });
+}
 
 Result<std::vector<BatchDecision>> Engine::explain(std::string_view name) const {
   return contained([&]() -> Result<std::vector<BatchDecision>> {

@@ -44,7 +44,7 @@ Error thrown_on_the_way() noexcept {
   }
 }
 
-Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input input) noexcept {
+Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexcept {
   try {
     return runner.prepare(std::move(input));
   } catch (...) {

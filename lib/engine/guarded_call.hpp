@@ -13,7 +13,7 @@ namespace tidegate {
 [[nodiscard]] Error thrown_on_the_way() noexcept;
 
 /// As ModelRunner::prepare; an exception becomes backend_failed.
-[[nodiscard]] Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input input) noexcept;
+[[nodiscard]] Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexcept;
 
 /// As ModelRunner::split and join; an exception becomes backend_failed.
 [[nodiscard]] Result<std::vector<PreparedInput>> guarded_split(ModelRunner& runner, const PreparedInput& input,

@@ -13,15 +13,6 @@ Counter* answers(Registry& registry, const std::string& model, const char* sourc
                            {{"model", model}, {"outcome", "answered"}, {"source", source}});
 }
 
-/// Without memory to name its series an event goes uncounted.
-template <class Count>
-void count(Count&& add) noexcept {
-  try {
-    add();
-  } catch (...) {
-  }
-}
-
 }  // namespace
 
 ModelMetrics::ModelMetrics(Registry& registry, const std::string& model)
@@ -36,11 +27,25 @@ ModelMetrics::ModelMetrics(Registry& registry, const std::string& model)
       run_seconds_(registry.histogram("tidegate_batch_run_seconds", "Inside the model", {{"model", model}})),
       batch_items_(registry.histogram("tidegate_batch_items", "Items per batch", {{"model", model}})) {}
 
+/// Without memory to name its series an event goes uncounted.
+template <class Make>
+void ModelMetrics::count(ByCode& series, ErrorCode code, Make&& make) noexcept {
+  try {
+    std::atomic<Counter*>& known = series.at(static_cast<std::size_t>(-static_cast<std::int32_t>(code)));
+    Counter* counter = known.load(std::memory_order_acquire);
+    if (counter == nullptr) {
+      counter = &make();  // the same for all who come here at a time
+      known.store(counter, std::memory_order_release);
+    }
+    counter->add();
+  } catch (...) {
+  }
+}
+
 void ModelMetrics::refused(ErrorCode code) noexcept {
-  count([&] {
-    registry_
-        .counter("tidegate_refused_total", kRefusedHelp, {{"model", model_}, {"reason", std::string(to_string(code))}})
-        .add();
+  count(refused_, code, [&]() -> Counter& {
+    return registry_.counter("tidegate_refused_total", kRefusedHelp,
+                             {{"model", model_}, {"reason", std::string(to_string(code))}});
   });
 }
 
@@ -51,11 +56,9 @@ void ModelMetrics::completed(const Response* response, const Error* error, Durat
     if (response->source == AnswerSource::model) queue_seconds_.record(seconds(response->timing.queue));
     return;
   }
-  count([&] {
-    registry_
-        .counter("tidegate_requests_total", kRequestsHelp,
-                 {{"model", model_}, {"outcome", std::string(to_string(error->code()))}, {"source", ""}})
-        .add();
+  count(failed_, error->code(), [&]() -> Counter& {
+    return registry_.counter("tidegate_requests_total", kRequestsHelp,
+                             {{"model", model_}, {"outcome", std::string(to_string(error->code()))}, {"source", ""}});
   });
 }
 

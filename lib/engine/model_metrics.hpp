@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <string>
 
 #include "metrics/registry.hpp"
@@ -21,8 +22,16 @@ class ModelMetrics {
   void callback_threw() noexcept { callback_exceptions_.add(); }
 
  private:
+  /// Series made when first counted: a refusal after that costs no heap.
+  static constexpr std::size_t kCodes = 32;
+  using ByCode = std::array<std::atomic<Counter*>, kCodes>;
+  template <class Make>
+  static void count(ByCode& series, ErrorCode code, Make&& make) noexcept;
+
   Registry& registry_;
   const std::string model_;
+  ByCode refused_{};
+  ByCode failed_{};
   std::array<Counter*, 3> answers_;  ///< by AnswerSource
   Counter& callback_exceptions_;
   Histogram& total_seconds_;

@@ -31,6 +31,9 @@ inline constexpr Range kCacheCapacityBytes{0, kMostBytes};
 inline constexpr Range kCacheShards{1, 256};
 inline constexpr TimeRange<Milli> kTimeToLive{Milli(1), std::chrono::hours(24 * 3650)};
 inline constexpr Range kTimeToLiveJitter{0, 50};
+inline constexpr TimeRange<Milli> kFreshFor{Milli(0), std::chrono::hours(24 * 3650)};
+inline constexpr TimeRange<Milli> kRefreshTimeout{Milli(1), std::chrono::hours(1)};
+inline constexpr TimeRange<Milli> kNegativeTimeToLive{Milli(0), std::chrono::seconds(30)};
 inline constexpr TimeRange<Micro> kLookupBudget{Micro(0), std::chrono::minutes(1)};
 inline constexpr TimeRange<Milli> kDrainTimeout{Milli(0), std::chrono::hours(24)};
 

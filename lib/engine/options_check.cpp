@@ -69,6 +69,9 @@ Result<void> check_options(const EngineOptions& options) {
   TIDEGATE_CHECK(in_range("cache.time_to_live", cache.time_to_live, limits::kTimeToLive));
   TIDEGATE_CHECK(
       in_range("cache.time_to_live_jitter_percent", cache.time_to_live_jitter_percent, limits::kTimeToLiveJitter));
+  TIDEGATE_CHECK(in_range("cache.fresh_for", cache.fresh_for, limits::kFreshFor));
+  TIDEGATE_CHECK(in_range("cache.refresh_timeout", cache.refresh_timeout, limits::kRefreshTimeout));
+  TIDEGATE_CHECK(in_range("cache.negative_time_to_live", cache.negative_time_to_live, limits::kNegativeTimeToLive));
   TIDEGATE_CHECK(in_range("cache.lookup_budget", cache.lookup_budget, limits::kLookupBudget));
   for (std::size_t i = 0; i < cache.tiers.size(); ++i) {
     if (cache.tiers[i] == nullptr) {

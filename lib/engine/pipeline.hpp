@@ -10,34 +10,18 @@
 #include <vector>
 
 #include "base/mutex.hpp"
+#include "cache/caching_benefit.hpp"
 #include "cache/tiered_cache.hpp"
+#include "engine/batch_job.hpp"
 #include "engine/model_metrics.hpp"
 #include "engine/services.hpp"
 #include "engine/split_request.hpp"
 #include "engine/waiter_table.hpp"
+#include "engine/work.hpp"
 #include "queue/scheduler_core.hpp"
 #include "router/router.hpp"
 
 namespace tidegate {
-
-/// One computation: made by `enqueue`, filled by `run`, freed when the scheduler
-/// retires it and the last delivery has read it.
-struct Work : std::enable_shared_from_this<Work> {
-  PreparedInput input;
-  std::optional<CacheKey> key;
-  Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the batch has not run");
-  TimePoint formed{};
-  Duration dispatch{0};  ///< formed to started
-  Duration run{0};
-  std::uint32_t batch_size = 0;
-  std::int32_t replica = -1;
-  std::uint32_t parts_count = 1;            ///< it ran in so many parts
-  Work* whole = nullptr;                    ///< of a part; the scheduler retires it after its parts
-  std::unique_ptr<PartsOfWork> in_parts{};  ///< of a whole, which does not run itself and has no input
-  bool poisonous = false;                   ///< the model failed on it alone and not on its neighbours
-  std::shared_ptr<Work> held_by_scheduler;  ///< itself, until retired
-  Work* next_retired = nullptr;
-};
 
 /// Lock order: mutex_, then the clock's, the router's, the memory cache's or an executor's
 /// own lock. Runners, further cache tiers and callbacks are never called under mutex_.
@@ -45,6 +29,11 @@ struct Work : std::enable_shared_from_this<Work> {
 /// What throws (an allocation, the program's executor, clock or cache tier) is caught
 /// where the request can still be refused; from its acceptance on, ending a request
 /// needs no memory, and an executor that throws is gone round (post_delivery, dispatch).
+///
+/// Once warm, a request costs no heap: its records come from pools and go back to them.
+/// What the pools and the scheduler give, and what is handed from one to the other, is touched
+/// under mutex_; what may call the host's code (the end of an input, an answer or a
+/// callback) is done outside.
 class Pipeline : public std::enable_shared_from_this<Pipeline> {
  public:
   Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
@@ -54,10 +43,11 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void start(std::shared_ptr<Executor> workers);
 
   // The flow, in order. `infer` answers the request's handle or the refusal.
-  [[nodiscard]] Result<std::uint64_t> infer(Request request, Engine::Callback on_done);
+  [[nodiscard]] Result<std::uint64_t> infer(Request&& request, Engine::Callback&& on_done);
 
-  /// As `infer`, and waits for the end. The batch that the request starts runs on this thread.
-  [[nodiscard]] Result<Response> infer_and_wait(Request request);
+  /// As `infer`, and waits for the end. A batch that holds a computation of this request's runs on
+  /// this thread, unless that of a caller who has waited longer is in it too.
+  [[nodiscard]] Result<Response> infer_and_wait(Request&& request);
   [[nodiscard]] std::optional<Response> try_cached(const Request& request);
   bool cancel(std::uint64_t handle) noexcept;
 
@@ -82,65 +72,96 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
  private:
   /// A request on its way to the scheduler.
   struct Passage {
-    Input input;             ///< until prepared
-    PreparedInput prepared;  ///< from then on
+    Input input;  ///< until prepared
     std::optional<CacheKey> key;
     RequestOptions options{};
-    std::uint64_t handle = 0;
-    std::uint64_t batches_done = 0;        ///< of the model, before the look-up in memory
-    std::vector<PreparedInput> parts{};    ///< of an input that is larger than a batch
+    TimePoint accepted{};
+    std::uint64_t batches_ended = 0;       ///< of the model, before the look-up in memory
     std::shared_ptr<void> announcement{};  ///< set while the scheduler lingers for announced requests
+    std::vector<PreparedInput> parts{};    ///< of an input that is larger than a batch
+    bool renews = false;                   ///< for nobody, and so in no line
+    bool awaited = false;                  ///< the caller waits for the end
+    std::uint64_t handle = 0;              ///< 0 = not admitted yet
+    PendingRequest* waiter = nullptr;      ///< of an admitted one; an awaited one's stays until its caller vacates it
   };
   /// What one event of the scheduler asks to be done outside the lock.
   struct Effects {
-    EndedList ended;
-    std::vector<RunBatch> batches;
-    Work* retired = nullptr;  ///< linked by next_retired
+    EndedList ended;              ///< to be told by an executor
+    EndedList awaited;            ///< whose callers wait
+    BatchJob* batches = nullptr;  ///< linked by `next`, as `last` is
+    BatchJob* last_batch = nullptr;
+    Work* spent = nullptr;  ///< nobody holds them; linked by `next`
+    [[nodiscard]] bool empty() const noexcept {
+      return ended.size() + awaited.size() == 0 && batches == nullptr && spent == nullptr;
+    }
+    void add(PendingRequest& waiter) noexcept { (waiter.awaited ? awaited : ended).push_back(waiter); }
   };
-  /// A batch on its way to a worker; `taken` by the worker or by the one who could not
-  /// hand it over. Relaxed would do: the executor orders the rest.
-  struct BatchJob {
-    RunBatch batch;
-    std::atomic<bool> taken{false};
-  };
+  /// The request whose `infer` a thread is in (pipeline.cpp).
+  class Asking;
 
   // stages of the flow
-  [[nodiscard]] Result<Passage> admit(Request&& request, Engine::Callback&& on_done);
-  [[nodiscard]] Result<std::uint64_t> carry_on(Passage passage);
-  [[nodiscard]] std::optional<CacheHit> look_up(const Passage& passage);
-  [[nodiscard]] bool join(const Passage& passage);
-  [[nodiscard]] Result<void> prepare(Passage& passage);
-  void look_up_further(Passage passage);
-  void found_further(Passage passage, std::optional<CacheHit> hit) noexcept;
-  [[nodiscard]] Result<void> enqueue(Passage passage);
-  [[nodiscard]] bool answered_meanwhile(const Passage& passage, PendingRequest& waiter) TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage, PendingRequest& waiter) TIDEGATE_REQUIRES(mutex_);
-  void hand_over(const std::shared_ptr<Work>& work) noexcept TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] bool dispatch(RunBatch& batch) noexcept;
-  /// `own`: the handle of the request whose thread this is, which is told here at once.
-  void run(const RunBatch& batch, std::optional<ReplicaLease> lease, std::optional<std::uint64_t> own = {}) noexcept;
-  [[nodiscard]] BatchEnd compute(const RunBatch& batch, ReplicaId replica) noexcept;
-  void end_batch(TimePoint now, const RunBatch& batch, BatchEnd end) noexcept TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Passage passage_of(Request&& request);
+  [[nodiscard]] Result<std::uint64_t> carry_through(Passage& passage, Engine::Callback& on_done);
+  [[nodiscard]] Result<std::uint64_t> carry_on(Passage& passage, Engine::Callback& on_done, Asking& asking);
+  [[nodiscard]] Result<void> answer(Passage& passage, Engine::Callback& on_done, CacheHit&& hit, Asking& asking);
+  [[nodiscard]] Result<void> join(Passage& passage, Engine::Callback& on_done, Asking& asking);
+  [[nodiscard]] Result<void> look_up_further(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                             Asking& asking);
+  [[nodiscard]] Result<void> enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                     Asking* asking);
+  [[nodiscard]] Result<void> admit(Passage& passage) TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage, PreparedInput& prepared) noexcept
+      TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] bool dispatch(BatchJob& job) noexcept;
+  void run(BatchJob& job) noexcept;
+  [[nodiscard]] BatchEnd compute(BatchJob& job) noexcept;
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
+  [[nodiscard]] Result<Response> await(PendingRequest& own) noexcept;
+  [[nodiscard]] Effects vacate(PendingRequest* first) noexcept;
+
+  // requests in parts (pipeline_parts.cpp)
+  void acquire_parts(Work& whole, std::size_t count) TIDEGATE_REQUIRES(mutex_);
+  void take_back(Work& work) noexcept TIDEGATE_REQUIRES(mutex_);
+  void fill_parts(Work& whole, std::vector<PreparedInput>& inputs) noexcept TIDEGATE_REQUIRES(mutex_);
+  void end_batch(TimePoint now, BatchJob& job, BatchEnd end) noexcept TIDEGATE_REQUIRES(mutex_);
 
   // completions in order (pipeline_order.cpp)
   [[nodiscard]] Result<void> check_order(const RequestOptions& options) const TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Result<void> stand_in_line(PendingRequest& waiter, const RequestOptions& options)
       TIDEGATE_REQUIRES(mutex_);
-  /// The fields of its end are set. Who may be told now is appended to `ended`: it, those who
+  /// The fields of its end are set. Who may be told now is added to `effects`: it, those who
   /// were held behind it, or nobody.
-  void conclude(PendingRequest& waiter, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
-  void leave_line(PendingRequest& waiter, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
-  void overrule(PendingRequest& held, Outcome outcome, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
-  void expire_held(TimePoint now, EndedList& ended) noexcept TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] EndedList vacate(PendingRequest* first) noexcept;
-  void pass_on(const EndedList& ended) noexcept;
+  void conclude(PendingRequest& waiter, TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  void leave_line(PendingRequest& waiter, TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  void overrule(PendingRequest& held, Outcome outcome, TimePoint now, Effects& effects) noexcept
+      TIDEGATE_REQUIRES(mutex_);
+  void expire_held(TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  void withdraw(PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
+  void pass_on(Effects next) noexcept;
+
+  // what the caches know and are told (pipeline_cache.cpp)
+  [[nodiscard]] std::optional<CacheHit> look_up(Passage& passage);
+  /// The error that the model gave an equal request a short while ago.
+  [[nodiscard]] std::optional<Error> find_error(const Passage& passage);
+  /// The error, remembered if it is the request's own.
+  [[nodiscard]] Error remember(const Passage& passage, Error error) noexcept;
+  void found_further(Passage passage, PreparedInput prepared, std::optional<CacheHit> hit) noexcept;
+  [[nodiscard]] bool answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
+  /// Has a stale answer computed anew, for nobody.
+  void renew(Input&& input, const std::string& tenant) noexcept;
+  /// True if the answer was offered to the caches.
+  [[nodiscard]] bool keep(const Work& work) noexcept;
+  [[nodiscard]] bool uses_cache(const CacheKey& key) const noexcept;
+  [[nodiscard]] static Response response_of(CacheHit&& hit);
 
   // what the stages stand on (pipeline_effects.cpp)
-  /// Every call is followed by one of `perform`, outside the lock.
-  [[nodiscard]] Effects take_effects() noexcept TIDEGATE_REQUIRES(mutex_);
-  /// How many batches have ended so far.
-  [[nodiscard]] std::uint64_t batches_done() const TIDEGATE_REQUIRES(mutex_);
+  /// Every call is followed by one of `perform`, outside the lock, unless there is nothing
+  /// to perform and no request was taken back. `own` is of this thread's caller.
+  [[nodiscard]] Effects take_effects(TimePoint now, PendingRequest* own = nullptr) noexcept TIDEGATE_REQUIRES(mutex_);
+  void take_batches(Effects& effects, std::vector<RunBatch>& batches, PendingRequest* own) noexcept
+      TIDEGATE_REQUIRES(mutex_);
+  /// Whether the effects, just taken, need no `perform`; then it must not be called.
+  [[nodiscard]] bool need_nothing(const Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
   /// Nothing waits, runs or is about to be told.
   [[nodiscard]] bool is_idle() const TIDEGATE_REQUIRES(mutex_);
   /// False if the clock would not take the alarm; the former one stays.
@@ -148,15 +169,21 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// Ends a request that the scheduler has taken but nobody can wake for.
   void give_up(PendingRequest& waiter, TimePoint now) noexcept TIDEGATE_REQUIRES(mutex_);
   void perform(Effects effects) noexcept;
+  /// Ends batches that no executor would take; their slots take the next ones.
+  [[nodiscard]] Effects end_refused(BatchJob* refused) noexcept TIDEGATE_REQUIRES(mutex_);
+  static void wake(const EndedList& awaited) noexcept;
+  void release(Work* spent) noexcept TIDEGATE_REQUIRES(mutex_);
   /// Posts the request's `deliver`; the Error if no executor took it.
   [[nodiscard]] std::optional<Error> post_delivery(std::uint64_t handle) noexcept;
   void tell(PendingRequest& ended) noexcept;
+  /// The end, counted; once.
+  [[nodiscard]] Result<Response> end_of(PendingRequest& ended) noexcept;
   [[nodiscard]] Result<Response> result_of(PendingRequest& ended) const noexcept;
   /// Ends one request that is not in the scheduler, if it has not ended already.
   void end_with(std::uint64_t handle, Result<Response> result) noexcept;
-  /// Forgets a refused request and its callback and answers the error; the handle if the
-  /// scheduler has it or it has ended already.
-  [[nodiscard]] Result<std::uint64_t> refuse(std::uint64_t handle, Error error) noexcept;
+  /// Forgets a refused request and its callback; false if the scheduler has it or it has
+  /// ended already.
+  [[nodiscard]] bool refuse(std::uint64_t handle) noexcept;
   void alarm_rang() noexcept;
   void change_announced(void (SchedulerCore::*event)(TimePoint)) noexcept;
 
@@ -164,6 +191,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   const bool lingers_for_announced_;
   const ModelOptions options_;
   const std::shared_ptr<Services> services_;
+  std::optional<CachingBenefit> benefit_;  ///< empty where the caches are never bypassed
   ModelMetrics metrics_;
   Router router_;
   std::map<ReplicaId, std::unique_ptr<ModelRunner>> runners_;  ///< constant after construction
@@ -173,6 +201,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   mutable Mutex mutex_;  ///< guards the scheduler, the waiters and the alarm
   SchedulerCore core_ TIDEGATE_GUARDED_BY(mutex_);
   WaiterTable waiters_ TIDEGATE_GUARDED_BY(mutex_);
+  WorkPool works_ TIDEGATE_GUARDED_BY(mutex_);
+  BatchJobPool jobs_ TIDEGATE_GUARDED_BY(mutex_);
   DeliveryOrder order_ TIDEGATE_GUARDED_BY(mutex_);
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
   TimePoint alarm_at_ TIDEGATE_GUARDED_BY(mutex_) = kNoDeadline;  ///< kNoDeadline = none is set
@@ -182,6 +212,9 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// completions are not posted.
   std::uint32_t performing_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   std::condition_variable performed_;  ///< performing_ has shrunk
+  /// Counted under mutex_ when the answers of a batch are in memory; read before a look-up,
+  /// which then sees them (acquire), or sees the count change.
+  std::atomic<std::uint64_t> batches_ended_{0};
 };
 
 }  // namespace tidegate

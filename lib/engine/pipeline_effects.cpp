@@ -9,6 +9,13 @@
 
 namespace tidegate {
 
+namespace {
+
+/// A look-up that misses and the insertion that follows, on the small side (benchmarks/cache_bench).
+constexpr Duration kCacheCost = std::chrono::microseconds(2);
+
+}  // namespace
+
 Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
                    std::shared_ptr<Services> services)
     : name_(std::move(name)),
@@ -19,6 +26,7 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
       metrics_(services_->metrics, name_),
       core_(options.batching, options.admission, 0, replicas.front().runner->info().layout),
       order_(options.batching.ordering, options.admission.max_queued_items) {
+  if (services_->cache->options().bypass == CacheBypass::automatic) benefit_.emplace(kCacheCost);
   for (Replica& replica : replicas) {
     const ReplicaId id = router_.add(replica.options);
     const std::string& own = replica.options.variant;
@@ -29,37 +37,74 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
 
 void Pipeline::start(std::shared_ptr<Executor> workers) {
   workers_ = std::move(workers);
+  const std::uint32_t slots = router_.total_concurrency();
   MutexLock lock(mutex_);
-  core_.set_slots(services_->clock->now(), router_.total_concurrency());
+  jobs_.make_room(slots);
+  core_.set_slots(services_->clock->now(), slots);
 }
 
-Pipeline::Effects Pipeline::take_effects() noexcept {
+Pipeline::Effects Pipeline::take_effects(TimePoint now, PendingRequest* own) noexcept {
   Commands& commands = core_.commands();
   Effects effects;
   for (const Complete& end : commands.complete) {
     PendingRequest& waiter = *static_cast<PendingRequest*>(end.waiter);
     waiter.outcome = end.outcome;
     waiter.joined = end.joined;
-    if (end.work != nullptr) waiter.work = static_cast<Work*>(end.work)->shared_from_this();
-    conclude(waiter, effects.ended);
+    waiter.work = static_cast<Work*>(end.work);
+    if (waiter.work != nullptr) waiter.work->hold();
+    conclude(waiter, now, effects);
   }
   commands.complete.clear();
-  effects.batches.swap(commands.run);
-  for (const RunBatch& batch : effects.batches) {
-    for (void* work : batch.works) static_cast<Work*>(work)->formed = batch.formed;
-  }
+  take_batches(effects, commands.run, own);
+  // The scheduler lets go before anyone is told: the last who reads an answer may take it.
   for (const Retire& retire : commands.retire) {
     auto* const work = static_cast<Work*>(retire.work);
-    work->next_retired = std::exchange(effects.retired, work);
+    if (work->in_parts != nullptr) {
+      for (Work* part : work->in_parts->parts) {
+        if (part->let_go()) part->next = std::exchange(effects.spent, part);
+      }
+    }
+    if (work->let_go()) work->next = std::exchange(effects.spent, work);
   }
   commands.retire.clear();
   ++performing_;
   return effects;
 }
 
-std::uint64_t Pipeline::batches_done() const {
-  const SchedulerStats& stats = core_.stats();
-  return stats.batches - stats.running_batches;
+/// A batch is led by the caller who has waited longest of those it was formed for; where none of
+/// them waits, a worker runs it. One for `own` is not among the effects: its caller is here.
+void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, PendingRequest* own) noexcept {
+  for (RunBatch& batch : batches) {
+    BatchJob& job = jobs_.take();
+    job.id = batch.id;
+    job.works.swap(batch.works);
+    core_.take_back(std::move(batch.works));
+    for (void* one : job.works) {
+      Work& work = *static_cast<Work*>(one);
+      work.formed = batch.formed;
+      PendingRequest* const waiter = work.awaited_by == 0 ? nullptr : waiters_.find(work.awaited_by);
+      if (waiter == nullptr || (job.leader != nullptr && job.leader->accepted <= waiter->accepted)) continue;
+      job.leader = waiter;
+    }
+    if (job.leader != nullptr) job.leader->lead = &job;
+    if (job.leader != nullptr && job.leader == own) {
+      own->wake(PendingRequest::kLead);
+      continue;
+    }
+    (effects.last_batch != nullptr ? effects.last_batch->next : effects.batches) = &job;
+    effects.last_batch = &job;
+  }
+  batches.clear();
+}
+
+bool Pipeline::need_nothing(const Effects& effects) noexcept {
+  if (!effects.empty()) return false;
+  --performing_;
+  return true;
+}
+
+void Pipeline::release(Work* spent) noexcept {
+  while (spent != nullptr) works_.release(*std::exchange(spent, spent->next));
 }
 
 bool Pipeline::is_idle() const {
@@ -98,9 +143,10 @@ void Pipeline::alarm_rang() noexcept {
     const TimePoint now = services_->clock->now();
     if (alarm_at_ <= now) alarm_at_ = kNoDeadline;
     core_.advance(now);
-    effects = take_effects();
-    expire_held(now, effects.ended);
+    effects = take_effects(now);
+    expire_held(now, effects);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
+    if (need_nothing(effects)) return;
   }
   perform(std::move(effects));
 }
@@ -118,7 +164,8 @@ void Pipeline::change_announced(void (SchedulerCore::*event)(TimePoint)) noexcep
     const TimePoint now = services_->clock->now();
     (core_.*event)(now);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
-    effects = take_effects();
+    effects = take_effects(now);
+    if (need_nothing(effects)) return;
   }
   perform(std::move(effects));
 }
@@ -126,28 +173,22 @@ void Pipeline::change_announced(void (SchedulerCore::*event)(TimePoint)) noexcep
 void Pipeline::perform(Effects effects) noexcept {
   // Once, unless the executor refuses batches: then their slots take the next ones.
   for (bool again = true; again;) {
-    std::size_t refused = 0;
-    for (RunBatch& batch : effects.batches) {
-      if (!dispatch(batch)) std::swap(effects.batches[refused++], batch);
+    BatchJob* refused = nullptr;
+    while (BatchJob* const job = effects.batches) {
+      effects.batches = job->next;  // before another thread has the job
+      if (!dispatch(*job)) job->next = std::exchange(refused, job);
     }
+    wake(effects.awaited);
     PendingRequest* const ended = effects.ended.front();
-    const TimePoint now = services_->clock->now();
-    for (PendingRequest* one = ended; one != nullptr; one = one->next) one->ended_at = now;
     const std::uint64_t handle = ended == nullptr ? 0 : WaiterTable::handle(*ended);
     const std::optional<Error> refusal = ended == nullptr ? std::nullopt : post_delivery(handle);
-    while (Work* const work = effects.retired) {
-      effects.retired = work->next_retired;
-      const std::shared_ptr<Work> last = std::move(work->held_by_scheduler);
-    }
-    again = refused > 0;
+    for (Work* work = effects.spent; work != nullptr; work = work->next) work->clear();
+    again = refused != nullptr;
     UniqueFunction<void()> note;
     {
       MutexLock lock(mutex_);
-      for (std::size_t i = 0; i < refused; ++i) end_batch(now, effects.batches[i], BatchEnd::failed);
-      if (again) {
-        static_cast<void>(arm_alarm(now));  // refused: the next event tries again
-        effects = take_effects();
-      }
+      release(effects.spent);
+      if (again) effects = end_refused(refused);
       --performing_;
       performed_.notify_all();
       if (is_idle()) note = std::move(idle_note_);
@@ -155,6 +196,24 @@ void Pipeline::perform(Effects effects) noexcept {
     if (note) note();
     // After it has counted as performed: a callback may drain.
     if (refusal) deliver(handle, &*refusal);
+  }
+}
+
+Pipeline::Effects Pipeline::end_refused(BatchJob* refused) noexcept {
+  const TimePoint now = services_->clock->now();
+  while (refused != nullptr) {
+    BatchJob& job = *std::exchange(refused, refused->next);
+    end_batch(now, job, BatchEnd::failed);
+  }
+  static_cast<void>(arm_alarm(now));  // refused: the next event tries again
+  return take_effects(now);
+}
+
+void Pipeline::wake(const EndedList& awaited) noexcept {
+  for (PendingRequest* one = awaited.front(); one != nullptr;) {
+    PendingRequest& ended = *std::exchange(one, one->next);  // from the wake on it is its caller's
+    ended.next = nullptr;
+    ended.wake(PendingRequest::kEnded);
   }
 }
 
@@ -178,16 +237,21 @@ std::optional<Error> Pipeline::post_delivery(std::uint64_t handle) noexcept {
 
 void Pipeline::tell(PendingRequest& ended) noexcept {
   Engine::Callback on_done = std::move(ended.on_done);
-  Result<Response> result = result_of(ended);
-  const Response* response = result ? &*result : nullptr;
-  const Error* error = result ? nullptr : &result.error();
-  metrics_.completed(response, error, ended.ended_at - ended.accepted);
+  Result<Response> result = end_of(ended);
   try {
     on_done(std::move(result));
   } catch (...) {
     // The host's exception has no one above it to go to.
     metrics_.callback_threw();
   }
+}
+
+Result<Response> Pipeline::end_of(PendingRequest& ended) noexcept {
+  Result<Response> result = result_of(ended);
+  const Response* response = result ? &*result : nullptr;
+  const Error* error = result ? nullptr : &result.error();
+  metrics_.completed(response, error, ended.ended_at - ended.accepted);
+  return result;
 }
 
 Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
@@ -211,10 +275,12 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
       return Error(ErrorCode::shutting_down, "the engine shut down before the request was answered");
     case Outcome::answered: break;
   }
-  const Work& work = *ended.work;
+  Work& work = *ended.work;
   try {
     if (!work.output) return work.output.error();
-    Response response{*work.output, ended.joined ? AnswerSource::joined : AnswerSource::model, {}};
+    const bool last = work.is_held_once();
+    Response response{
+        last ? *std::move(work.output) : *work.output, ended.joined ? AnswerSource::joined : AnswerSource::model, {}};
     response.timing.queue = std::max(Duration::zero(), Duration(work.formed - ended.accepted));
     response.timing.dispatch = work.dispatch;
     response.timing.run = work.run;
@@ -238,39 +304,29 @@ void Pipeline::end_with(std::uint64_t handle, Result<Response> result) noexcept 
     PendingRequest* const waiter = waiters_.find(handle);
     if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return;
     waiter->result = std::move(result);
-    effects = take_effects();
-    conclude(*waiter, effects.ended);
+    const TimePoint now = services_->clock->now();
+    effects = take_effects(now);
+    conclude(*waiter, now, effects);
   }
   perform(std::move(effects));
 }
 
-Result<std::uint64_t> Pipeline::refuse(std::uint64_t handle, Error error) noexcept {
+bool Pipeline::refuse(std::uint64_t handle) noexcept {
   Engine::Callback dropped;  // destroyed after the lock: it is the host's
   Effects effects;
   {
     MutexLock lock(mutex_);
     PendingRequest* const waiter = waiters_.find(handle);
-    if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return handle;
+    if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return false;
     dropped = std::move(waiter->on_done);
     waiters_.end(*waiter);
-    effects = take_effects();
-    leave_line(*waiter, effects.ended);
+    const TimePoint now = services_->clock->now();
+    effects = take_effects(now);
+    leave_line(*waiter, now, effects);
     waiters_.vacate(*waiter);
   }
   perform(std::move(effects));
-  metrics_.refused(error.code());
-  return error;
-}
-
-std::optional<Response> Pipeline::try_cached(const Request& request) {
-  if (!info().deterministic) return std::nullopt;
-  if (options_.batching.ordering != Ordering::none) {
-    MutexLock lock(mutex_);
-    if (!order_.check(request.options) || !order_.is_free(request.options)) return std::nullopt;
-  }
-  auto hit = services_->cache->get_in_memory(make_request_key(info().fingerprint, request.input));
-  if (!hit) return std::nullopt;
-  return Response{std::move(hit->outputs), AnswerSource::cache, {.cache_tier = hit->tier}};
+  return true;
 }
 
 bool Pipeline::cancel(std::uint64_t handle) noexcept {
@@ -279,16 +335,17 @@ bool Pipeline::cancel(std::uint64_t handle) noexcept {
     MutexLock lock(mutex_);
     PendingRequest* waiter = waiters_.find(handle);
     if (waiter == nullptr) return false;
+    const TimePoint now = services_->clock->now();
     if (waiter->stage == PendingRequest::Stage::preparing) {
       waiter->outcome = Outcome::cancelled;
-      effects = take_effects();
-      conclude(*waiter, effects.ended);
+      effects = take_effects(now);
+      conclude(*waiter, now, effects);
     } else if (waiter->stage == PendingRequest::Stage::held) {
-      effects = take_effects();
-      overrule(*waiter, Outcome::cancelled, effects.ended);
+      effects = take_effects(now);
+      overrule(*waiter, Outcome::cancelled, now, effects);
     } else {
-      core_.cancel(services_->clock->now(), waiter->core_id);
-      effects = take_effects();
+      core_.cancel(now, waiter->core_id);
+      effects = take_effects(now);
     }
   }
   perform(std::move(effects));
@@ -304,8 +361,9 @@ void Pipeline::close() noexcept {
     // itself starts to drain only when there are none.
     bool any_preparing = false;
     waiters_.for_each_preparing([&any_preparing](const PendingRequest&) { any_preparing = true; });
-    if (!any_preparing) core_.begin_drain(services_->clock->now());
-    effects = take_effects();
+    const TimePoint now = services_->clock->now();
+    if (!any_preparing) core_.begin_drain(now);
+    effects = take_effects(now);
   }
   perform(std::move(effects));
 }
@@ -315,16 +373,19 @@ std::uint64_t Pipeline::fail_remaining() noexcept {
   {
     MutexLock lock(mutex_);
     closed_ = true;
-    core_.fail_remaining(services_->clock->now());
-    effects = take_effects();
+    const TimePoint now = services_->clock->now();
+    core_.fail_remaining(now);
+    effects = take_effects(now);
     waiters_.for_each_preparing([&](PendingRequest& waiter) {
       waiter.outcome = Outcome::shutting_down;
-      conclude(waiter, effects.ended);
+      conclude(waiter, now, effects);
     });
   }
   std::uint64_t failed = 0;  // not those who were held: they get their answers now
-  for (const PendingRequest* one = effects.ended.front(); one != nullptr; one = one->next) {
-    if (one->outcome != Outcome::answered) ++failed;
+  for (const EndedList* list : {&effects.ended, &effects.awaited}) {
+    for (const PendingRequest* one = list->front(); one != nullptr; one = one->next) {
+      if (one->outcome != Outcome::answered) ++failed;
+    }
   }
   perform(std::move(effects));
   return failed;

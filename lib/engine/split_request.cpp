@@ -6,7 +6,7 @@
 
 #include "base/try.hpp"
 #include "engine/guarded_call.hpp"
-#include "engine/pipeline.hpp"
+#include "engine/work.hpp"
 #include "queue/batch_caps.hpp"
 
 namespace tidegate {
@@ -46,11 +46,11 @@ Result<std::vector<PreparedInput>> split_or_throw(ModelRunner& runner, const Pre
 }
 
 /// When the first part began and the last one ended, and where.
-void set_times(Work& whole, const std::vector<std::shared_ptr<Work>>& parts) noexcept {
+void set_times(Work& whole, const std::vector<Work*>& parts) noexcept {
   TimePoint formed = TimePoint::max();
   TimePoint start = TimePoint::max();
   TimePoint end = TimePoint::min();
-  for (const auto& part : parts) {
+  for (const Work* part : parts) {
     formed = std::min(formed, part->formed);
     start = std::min(start, part->formed + part->dispatch);
     end = std::max(end, part->formed + part->dispatch + part->run);
@@ -75,19 +75,6 @@ Result<std::vector<PreparedInput>> split_oversized(ModelRunner& runner, const Pr
   }
 }
 
-std::shared_ptr<Work> make_split_work(std::vector<PreparedInput> parts) {
-  auto whole = std::make_shared<Work>();
-  whole->in_parts = std::make_unique<PartsOfWork>();
-  for (PreparedInput& input : parts) {
-    auto part = std::make_shared<Work>();
-    part->input = std::move(input);
-    part->whole = whole.get();
-    whole->in_parts->parts.push_back(std::move(part));
-  }
-  whole->in_parts->left.store(static_cast<std::uint32_t>(parts.size()), std::memory_order_relaxed);
-  return whole;
-}
-
 bool part_ran(Work& part, ModelRunner& runner) noexcept {
   Work& whole = *part.whole;
   PartsOfWork& shared = *whole.in_parts;
@@ -98,7 +85,7 @@ bool part_ran(Work& part, ModelRunner& runner) noexcept {
   try {
     std::vector<std::vector<Tensor>> outputs;
     outputs.reserve(shared.parts.size());
-    for (const auto& one : shared.parts) outputs.push_back(*one->output);
+    for (const Work* one : shared.parts) outputs.push_back(*one->output);
     whole.output = guarded_join(runner, std::move(outputs));
   } catch (...) {
     whole.output = thrown_on_the_way();

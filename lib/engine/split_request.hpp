@@ -12,11 +12,10 @@
 namespace tidegate {
 
 struct Work;
-struct ModelOptions;
 
 /// What the work of a split request has besides: the works of its parts.
 struct PartsOfWork {
-  std::vector<std::shared_ptr<Work>> parts;  ///< in order; constant until joined
+  std::vector<Work*> parts;  ///< in order; held by the whole until the scheduler retires it
   /// Parts that have not run. Whoever brings it to zero joins, so his step acquires what
   /// the others released before theirs.
   std::atomic<std::uint32_t> left{0};
@@ -29,9 +28,6 @@ struct PartsOfWork {
 [[nodiscard]] Result<std::vector<PreparedInput>> split_oversized(ModelRunner& runner, const PreparedInput& input,
                                                                  const BatchingOptions& batching,
                                                                  const AdmissionOptions& admission) noexcept;
-
-/// A work for the whole and one for each part. May throw std::bad_alloc.
-[[nodiscard]] std::shared_ptr<Work> make_split_work(std::vector<PreparedInput> parts);
 
 /// A part has run on `runner` and has its output. Where it is the last one, and none has failed, the whole
 /// has its own from now on: true.

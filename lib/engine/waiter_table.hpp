@@ -1,9 +1,9 @@
 // WaiterTable: the accepted requests of one model that have not been told their end.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -15,10 +15,11 @@
 namespace tidegate {
 
 struct Work;
+struct BatchJob;
 
 /// One accepted request. Its address is stable until it is vacated. It carries its own
 /// end, so that ending a request needs no memory.
-struct PendingRequest : Turn {
+struct alignas(64) PendingRequest : Turn {
   enum class Stage : std::uint8_t {
     vacant,
     preparing,  ///< looked up in further tiers or tokenized; the scheduler does not know it yet
@@ -27,23 +28,37 @@ struct PendingRequest : Turn {
     ended,      ///< the fields of the end are set; its callback waits for the executor
     told,       ///< claimed by the one who calls it
   };
+  /// What the caller of an awaited request is woken for; bits of `signal`.
+  enum Signal : std::uint32_t { kNone = 0, kLead = 1, kEnded = 2 };
 
-  Engine::Callback on_done;
+  Engine::Callback on_done;  ///< empty if awaited
+  bool awaited = false;      ///< its caller waits for `signal`, and vacates it himself
   TimePoint accepted{};
   Deadline deadline = kNoDeadline;
   WaiterId core_id{};
   Stage stage = Stage::vacant;
   std::uint32_t slot = 0;
-  std::uint32_t generation = 0;  ///< grows each time the slot is vacated
+  std::uint32_t generation = 1;  ///< grows each time the slot is vacated; so no handle is 0
 
   // The end. Once `ended`, the one who ended it and then the one who claimed it own these.
-  std::optional<Result<Response>> result{};  ///< empty: follows from outcome and work
   Outcome outcome = Outcome::answered;
   bool joined = false;
   bool overruled = false;  ///< it was cancelled or due while it was held: the outcome counts, not the result
-  std::shared_ptr<const Work> work{};
+  Work* work = nullptr;    ///< set when answered by a computation; held
   TimePoint ended_at{};
   PendingRequest* next = nullptr;  ///< told after this one
+
+  BatchJob* lead = nullptr;                  ///< the batch its caller is to run; set before kLead is signalled
+  std::atomic<std::uint32_t> signal{kNone};  ///< its caller clears what he has seen to
+
+  std::optional<Result<Response>> result{};  ///< of the end; empty: it follows from outcome and work
+
+  /// Wakes the caller. What was written before is seen by him. The slot, which others may use by
+  /// the time he has been woken, outlives this call with its table.
+  void wake(Signal reason) noexcept {
+    signal.fetch_or(reason, std::memory_order_release);
+    signal.notify_one();
+  }
 };
 
 /// Requests that end together, in order.
@@ -62,18 +77,6 @@ class EndedList {
     last_ = more.last_;
     size_ += more.size_;
   }
-  /// Takes one out; nothing happens if it is not in the list.
-  void remove(PendingRequest& request) noexcept {
-    PendingRequest* before = nullptr;
-    for (PendingRequest* one = first_; one != nullptr; before = one, one = one->next) {
-      if (one != &request) continue;
-      (before != nullptr ? before->next : first_) = one->next;
-      if (last_ == one) last_ = before;
-      one->next = nullptr;
-      --size_;
-      return;
-    }
-  }
   [[nodiscard]] PendingRequest* front() const noexcept { return first_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
@@ -90,7 +93,8 @@ class WaiterTable {
   static constexpr unsigned kSlotBits = 22;
   static constexpr unsigned kHandleBits = kSlotBits + 32;
 
-  PendingRequest& add(TimePoint accepted, Deadline deadline, Engine::Callback on_done) {
+  /// The callback is still to be given.
+  PendingRequest& add(TimePoint accepted, Deadline deadline) {
     if (vacant_.empty()) {
       make_room(vacant_, slots_.size() + 1);
       slots_.emplace_back();
@@ -99,14 +103,22 @@ class WaiterTable {
     }
     PendingRequest& waiter = slots_[vacant_.back()];
     vacant_.pop_back();
-    waiter.on_done = std::move(on_done);
     waiter.accepted = accepted;
     waiter.deadline = deadline;
-    waiter.stage = PendingRequest::Stage::preparing;
     waiter.outcome = Outcome::answered;
+    waiter.joined = false;
     waiter.overruled = false;
+    waiter.stage = PendingRequest::Stage::preparing;
     ++pending_;
     return waiter;
+  }
+
+  /// Takes back an `add` of which nobody has heard.
+  void withdraw(PendingRequest& waiter) noexcept {
+    waiter.awaited = false;
+    waiter.stage = PendingRequest::Stage::vacant;
+    --pending_;
+    vacant_.push_back(waiter.slot);
   }
 
   /// From here on `find` does not find it, but its slot is kept until it is vacated.
@@ -124,10 +136,11 @@ class WaiterTable {
     return waiter;
   }
 
-  /// Frees the slot of an ended request.
+  /// Frees the slot of an ended request, whose callback, result and work are gone.
   void vacate(PendingRequest& waiter) noexcept {
     waiter.stage = PendingRequest::Stage::vacant;
-    ++waiter.generation;
+    waiter.awaited = false;
+    if (++waiter.generation == 0) waiter.generation = 1;
     vacant_.push_back(waiter.slot);
   }
 

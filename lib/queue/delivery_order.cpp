@@ -26,13 +26,14 @@ bool DeliveryOrder::is_free(const RequestOptions& options) const {
   return !orders(options) || lines_.find(std::string_view(options.ordering_key)) == lines_.end();
 }
 
-void DeliveryOrder::enter(Turn& turn, const RequestOptions& options) {
+void DeliveryOrder::enter(Turn& turn, const RequestOptions& options, Telling telling) {
   turn = {};
   if (!orders(options)) return;
   const auto [entry, is_new] = lines_.try_emplace(options.ordering_key);
   Line& line = entry->second;
   line.key = &entry->first;
   turn.line_ = &line;
+  turn.apart_ = telling == Telling::apart;
   turn.deadline_ = options.deadline;
   turn.sequence_ = ++taken_;
   turn.previous_ = line.last;

@@ -41,6 +41,7 @@ class Turn {
   Turn* previous_ = nullptr;
   Turn* next_ = nullptr;
   State state_ = State::open;
+  bool apart_ = false;
   Deadline deadline_ = kNoDeadline;
   std::uint64_t sequence_ = 0;
   TreeHook<Turn> hook_{};  ///< among the held ones that have a deadline
@@ -50,7 +51,8 @@ class Turn {
 /// (answer, error) is called when everybody before it has left the line; one that ends out of
 /// turn (cancelled, expired, shed) just leaves. A line is left once the completion has been
 /// called, so two of one line are never called side by side. Within one line several may be
-/// called at once: they are one behind the other, to be told in that order by one thread.
+/// called at once: they are one behind the other, to be told in that order by one thread. One that is told
+/// apart, by a thread of its own, is always called alone.
 /// Thread-compatible; pure: no clock, lock or callback. Only `enter` allocates.
 class DeliveryOrder {
  public:
@@ -66,8 +68,11 @@ class DeliveryOrder {
   [[nodiscard]] bool is_free(const RequestOptions& options) const;
   [[nodiscard]] bool full() const noexcept { return size_ >= limit_; }
 
+  /// Whether a request is told by the thread that tells its neighbours, or by another.
+  enum class Telling : std::uint8_t { in_list, apart };
+
   /// The request stands last in its line, if it stands in one. May throw std::bad_alloc; then nothing has changed.
-  void enter(Turn& turn, const RequestOptions& options);
+  void enter(Turn& turn, const RequestOptions& options, Telling telling = Telling::in_list);
 
   /// The request has ended in turn: true if it is called now, false if it is held until then.
   [[nodiscard]] bool end(Turn& turn) noexcept;
@@ -80,8 +85,10 @@ class DeliveryOrder {
     Line& line = *turn.line_;
     remove(turn);
     for (Turn* next = line.first; next != nullptr && next->state_ == Turn::State::held; next = next->next_) {
+      if (next->apart_ && next != line.first) break;
       become_called(*next);
       call(*next);
+      if (next->apart_) break;
     }
     if (line.first == nullptr) drop(line);
   }

@@ -148,7 +148,11 @@ void SchedulerCore::State::find_stuck() noexcept {
 
 void SchedulerCore::State::start_batch() {
   std::vector<void*> works;
-  works.reserve(former.most_flights(queue));
+  if (!spare_works.empty()) {
+    works = std::move(spare_works.back());
+    spare_works.pop_back();
+  }
+  make_room(works, former.most_flights(queue));
   make_room(commands.run, commands.run.size() + 1);
   Batch& batch = batches.acquire();
   batch.formed = now;
@@ -389,6 +393,12 @@ Commands SchedulerCore::take_commands() {
 }
 
 Commands& SchedulerCore::commands() noexcept { return state_->commands; }
+
+void SchedulerCore::take_back(std::vector<void*> works) noexcept {
+  works.clear();
+  std::vector<std::vector<void*>>& spare = state_->spare_works;
+  if (works.capacity() > 0 && spare.size() < spare.capacity()) spare.push_back(std::move(works));
+}
 
 TimePoint SchedulerCore::next_wake() const noexcept {
   const State& state = *state_;

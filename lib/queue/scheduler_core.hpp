@@ -191,6 +191,9 @@ class SchedulerCore {
   /// their room belongs to those who are still to end.
   [[nodiscard]] Commands& commands() noexcept;
 
+  /// The list of a RunBatch that has been read: its room is for a later batch's.
+  void take_back(std::vector<void*> works) noexcept;
+
   /// The earliest moment `advance` has something to do; kNoDeadline = none.
   [[nodiscard]] TimePoint next_wake() const noexcept;
 

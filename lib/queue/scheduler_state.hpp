@@ -50,7 +50,9 @@ struct SchedulerCore::State {
         standing(caps.max_standing_delay),
         stuck_after(batching.stuck_after),
         predicts(batching.prediction == Prediction::learned),
-        slots(slot_count) {}
+        slots(slot_count) {
+    spare_works.reserve(kMostSpareLists);
+  }
 
   void begin(TimePoint event_time) noexcept;
   void settle() noexcept;
@@ -117,6 +119,8 @@ struct SchedulerCore::State {
   DecisionLog decisions;
 
   Commands commands;
+  static constexpr std::size_t kMostSpareLists = 64;
+  std::vector<std::vector<void*>> spare_works;  // empty, with room
   SchedulerStats stats;
 };
 

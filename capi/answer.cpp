@@ -94,6 +94,9 @@ tidegate_status tidegate_result_timing(const tidegate_result* result, tidegate_t
     value.cache_tier = measured.cache_tier;
     value.replica = measured.replica;
     value.dispatch_ns = measured.dispatch.count();
+    value.variant = result->response.variant.c_str();
+    value.variant_length = result->response.variant.size();
+    value.parts = measured.parts;
     return write_struct(timing, value, "timing");
   });
 }

@@ -41,9 +41,11 @@ void HostModel::run(std::span<BatchItem> items) const {
   }
 }
 
-Result<std::unique_ptr<ModelRunner>> make_host_runner(std::shared_ptr<HostModel> host, const std::string& fingerprint) {
+Result<std::unique_ptr<ModelRunner>> make_host_runner(std::shared_ptr<HostModel> host, const std::string& fingerprint,
+                                                      ItemRows rows) {
   CallbackOptions options;
   options.fingerprint = fingerprint;
+  options.rows = rows;
   options.run = [host = std::move(host)](std::span<BatchItem> items) { host->run(items); };
   return make_callback_runner(std::move(options));
 }

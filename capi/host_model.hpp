@@ -41,6 +41,6 @@ class HostModel {
 };
 
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_host_runner(std::shared_ptr<HostModel> host,
-                                                                    const std::string& fingerprint);
+                                                                    const std::string& fingerprint, ItemRows rows);
 
 }  // namespace tidegate::capi

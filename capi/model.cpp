@@ -33,6 +33,7 @@ std::string describe(const std::string& name, const tidegate::ModelInfo& info) {
   json.member("fingerprint", hex(info.fingerprint));
   json.key("deterministic").literal(info.deterministic ? "true" : "false");
   json.member("max_tokens", info.max_tokens);
+  json.member("variant", info.variant);
   json.key("notes").open('[');
   for (const std::string& note : info.notes) json.string(note);
   json.close(']').close('}');
@@ -87,7 +88,7 @@ tidegate_status tidegate_model_register(tidegate_runtime* runtime, const char* n
     if (known->reserved != 0) return Error(ErrorCode::unsupported, "table: reserved is not 0");
     const SignalsBlocked blocked;
     const auto host = std::make_shared<HostModel>(*known);
-    auto runner = make_host_runner(host, config->fingerprint);
+    auto runner = make_host_runner(host, config->fingerprint, config->rows);
     if (!runner) return runner.error();
     std::vector<tidegate::Replica> replicas;
     replicas.push_back({std::move(*runner), config->replica});

@@ -20,12 +20,13 @@ using tidegate::Tensor;
 namespace {
 
 constexpr std::uint32_t kMaxInputs = 64;
-constexpr std::size_t kMaxTenant = 256;  // bytes
+constexpr std::size_t kMaxName = 256;  // bytes
 
-/// A host's options; the tenant's name is a copy.
+/// A host's options; the names are copies.
 struct Options {
   tidegate_request_options given{};
   std::string tenant{};
+  std::string ordering_key{};
 };
 
 /// The end of a submitted request: runs once, on the engine's completion thread.
@@ -58,6 +59,15 @@ struct Submit {
   std::uint64_t tag;
 };
 
+/// A copy of a short text.
+Result<std::string> read_name(const char* text, std::size_t length, const char* noun) {
+  const auto name = text_argument(text, length, noun);
+  if (!name) return name.error();
+  if (name->size() <= kMaxName) return std::string(*name);
+  return Error(ErrorCode::invalid_argument,
+               noun + (" has " + std::to_string(name->size())) + " bytes; it may have 256");
+}
+
 Result<Options> read_options(const tidegate_request_options* given) {
   if (given == nullptr) return Options{};
   const auto options = read_struct(given, "options");
@@ -77,13 +87,11 @@ Result<Options> read_options(const tidegate_request_options* given) {
   if (options->timeout_ns > 0 && options->deadline_ns > 0) {
     return Error(ErrorCode::invalid_argument, "options set both timeout_ns and deadline_ns");
   }
-  const auto tenant = text_argument(options->tenant, options->tenant_length, "options.tenant");
+  auto tenant = read_name(options->tenant, options->tenant_length, "options.tenant");
   if (!tenant) return tenant.error();
-  if (tenant->size() > kMaxTenant) {
-    return Error(ErrorCode::invalid_argument,
-                 "options.tenant has " + std::to_string(tenant->size()) + " bytes; it may have 256");
-  }
-  return Options{*options, std::string(*tenant)};
+  auto key = read_name(options->ordering_key, options->ordering_key_length, "options.ordering_key");
+  if (!key) return key.error();
+  return Options{*options, *std::move(tenant), *std::move(key)};
 }
 
 tidegate::Priority priority_of(tidegate_priority priority) noexcept {
@@ -100,6 +108,7 @@ tidegate::RequestOptions engine_options(const Options& wishes, const tidegate::C
   tidegate::RequestOptions result;
   result.priority = priority_of(options.priority);
   result.tenant = wishes.tenant;
+  result.ordering_key = wishes.ordering_key;
   if (options.deadline_ns > 0) result.deadline = tidegate::TimePoint(Duration(options.deadline_ns));
   if (options.timeout_ns > 0) {
     const tidegate::TimePoint now = clock.now();

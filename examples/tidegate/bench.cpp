@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <numeric>
 
@@ -34,6 +35,7 @@ struct Step {
 
 struct Measured {
   double texts_per_second = 0, p50_ms = 0, p99_ms = 0, mean_batch = 0;
+  std::map<std::string, std::size_t> variants{};  ///< answers that each computed; "" = from the cache
 };
 
 double quantile(std::vector<double> values, double q) {
@@ -45,10 +47,12 @@ double quantile(std::vector<double> values, double q) {
 Result<Measured> measure(Engine& engine, const Step& step, const std::vector<std::string>& texts) {
   std::vector<double> latencies(texts.size());
   std::vector<double> batches(texts.size());
+  std::map<std::string, std::size_t> variants;
   const auto started = std::chrono::steady_clock::now();
   WindowedClient client(engine, step.window, [&](std::size_t i, const Response& response) -> Result<void> {
     latencies[i] = std::chrono::duration<double, std::milli>(response.timing.total).count();
     batches[i] = response.timing.batch_size;
+    ++variants[response.variant];
     return {};
   });
   ProgressBar progress(step.name, texts.size(), "texts");
@@ -59,7 +63,8 @@ Result<Measured> measure(Engine& engine, const Step& step, const std::vector<std
   if (auto failure = client.finish()) return std::move(failure->error);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return Measured{static_cast<double>(texts.size()) / seconds, quantile(latencies, 0.5), quantile(latencies, 0.99),
-                  std::accumulate(batches.begin(), batches.end(), 0.0) / static_cast<double>(texts.size())};
+                  std::accumulate(batches.begin(), batches.end(), 0.0) / static_cast<double>(texts.size()),
+                  std::move(variants)};
 }
 
 struct TextSet {
@@ -108,6 +113,7 @@ Result<nlohmann::json> climb(Engine& engine, const Arguments& arguments, const s
                        {"p50_ms", measured->p50_ms},
                        {"p99_ms", measured->p99_ms},
                        {"mean_batch", measured->mean_batch},
+                       {"variants", measured->variants},
                        {"in_flight", step.window},
                        {"gain", gain}});
     if (arguments.json) continue;

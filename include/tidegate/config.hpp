@@ -22,15 +22,16 @@ struct ModelConfig {
   ModelKind kind = ModelKind::encoder;
   std::string folder;  ///< encoder: sentence-transformers folder
   Precision precision = Precision::f32;
-  std::string isa;            ///< encoder: as TextEncoderOptions::isa
-  std::string pack_folder;    ///< encoder: as TextEncoderOptions::pack_folder
-  std::string prompt;         ///< encoder: as TextEncoderOptions::prompt
-  std::string file;           ///< torchscript: archive
-  std::string sha256;         ///< torchscript: pinned digest of `file`
-  std::string module_path;    ///< encoder, torchscript: empty = the usual places
-  std::uint32_t threads = 1;  ///< encoder, torchscript: cores one batch may use
-  SyntheticOptions synthetic{};
-  std::string fingerprint;  ///< host: names model and version; empty = never cached
+  std::string isa;                ///< encoder: as TextEncoderOptions::isa
+  std::string pack_folder;        ///< encoder: as TextEncoderOptions::pack_folder
+  std::string prompt;             ///< encoder: as TextEncoderOptions::prompt
+  std::string file;               ///< torchscript: archive
+  std::string sha256;             ///< torchscript: pinned digest of `file`
+  std::string module_path;        ///< encoder, torchscript: empty = the usual places
+  std::uint32_t threads = 1;      ///< encoder, torchscript: cores one batch may use
+  ItemRows rows = ItemRows::one;  ///< torchscript, synthetic, host: as TorchScriptOptions::rows
+  SyntheticOptions synthetic{};   ///< its `rows` is not read
+  std::string fingerprint;        ///< host: names model and version; empty = never cached
   std::uint32_t replicas = 1;
   ReplicaOptions replica{};
   ModelOptions options{};

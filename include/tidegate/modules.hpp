@@ -87,6 +87,9 @@ struct TorchScriptOptions {
   std::string sha256;         ///< 64 hex digits the file must have; required: the file is code
   std::uint32_t threads = 1;  ///< intra-op threads of one call, 1..256; a thread that runs batches keeps the setting
   std::string module_path;    ///< libtidegate_torch.so; empty as above
+  /// leading: an item's tensors are the model's arguments with the batch dimension, which is
+  /// its rows; so are its answers. Items of equal types and rows' shapes run as one call.
+  ItemRows rows = ItemRows::one;
 };
 
 /// Loads a TorchScript model (module `torch`). An item's tensors are the model's

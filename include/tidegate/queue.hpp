@@ -36,17 +36,29 @@ enum class Grouping : std::uint8_t {
   nearest,  ///< around the item that goes first, the likest lengths before the others
 };
 
+/// In which order completions are called. A request stands in its line from its acceptance until
+/// its completion has returned; one that is cancelled, expires or gives way to others leaves
+/// the line and completes at once. A request in a line may have no priority but the default,
+/// and at most max_queued_items requests stand in lines.
+enum class Ordering : std::uint8_t {
+  none,     ///< as they end
+  per_key,  ///< those of one RequestOptions::ordering_key in the order of acceptance
+  lane,     ///< all of the model
+};
+
 /// A batch is formed when a replica is free, never before (late binding): while
 /// all are busy, the queue itself is the next batch.
 struct BatchingOptions {
-  std::uint32_t max_batch_size = 32;       ///< items, >= 1
-  std::uint64_t max_batch_tokens = 16384;  ///< >= 1; an item larger than this is refused (too_large)
+  std::uint32_t max_batch_size = 32;  ///< items, >= 1
+  /// >= 1. An item that breaks this or another cap of a batch runs in parts where the model
+  /// can split it (ItemRows::leading), and is refused (too_large) where not.
+  std::uint64_t max_batch_tokens = 16384;
   /// How long a free replica may wait for company, counted from the arrival of
   /// the oldest item and never re-armed; a minute at most. 0 = never wait (the right
   /// choice on CPUs).
   Duration max_queue_delay{0};
   Linger linger = Linger::anyone;
-  std::uint64_t max_batch_bytes = 256ULL << 20;  ///< of inputs, >= 1; a larger item is refused (too_large)
+  std::uint64_t max_batch_bytes = 256ULL << 20;  ///< of inputs, >= 1
   Prediction prediction = Prediction::learned;
   /// Share of the tokens that a class gets at least while it has work, in percent, at
   /// most 60 and 40.
@@ -67,6 +79,7 @@ struct BatchingOptions {
   /// Items that a slot of an iterative model keeps between their steps at most, those in its
   /// step included; 0 = four times max_batch_size. Others wait in the queue.
   std::uint32_t max_sequences = 0;
+  Ordering ordering = Ordering::none;
 };
 
 /// What one tenant may ask of a model; 0 = no limit. Rates are token buckets that hold one

@@ -65,6 +65,9 @@ struct RequestOptions {
   /// With CacheMode::similar: what else must be equal before texts are compared, such as system prompt,
   /// language and parameters; compared by its digest.
   std::string similar_within{};
+  /// Completions of equal keys come in the order of acceptance, where the model's
+  /// BatchingOptions::ordering is per_key; elsewhere it must be empty. At most 256 bytes.
+  std::string ordering_key{};
 };
 
 struct Request {
@@ -99,6 +102,9 @@ struct Timing {
   std::uint32_t batch_size = 0;  ///< items in the batch that computed it
   std::int32_t cache_tier = -1;  ///< 0 = memory, 1.. = further tiers; -1 = not from a cache
   std::int32_t replica = -1;     ///< replica that computed it; -1 = none
+  /// Parts it was computed in: 1, or more where it was larger than a batch. Then the times are
+  /// those from the first part to the last, batch_size is the largest, replica that of the first.
+  std::uint32_t parts = 0;
 };
 
 struct Response {
@@ -107,6 +113,9 @@ struct Response {
   Timing timing{};
   std::optional<Similarity> similarity{};  ///< set with AnswerSource::similar
   bool stale = false;                      ///< from a cache, past CacheOptions::fresh_for; it is being computed anew
+  /// Of the model, that computed it: "f32", "int8", ... or what ReplicaOptions says. Empty
+  /// where it has no name, and for an answer from a cache, whose record does not say.
+  std::string variant{};
 };
 
 }  // namespace tidegate

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace tidegate {
 
@@ -10,6 +11,7 @@ namespace tidegate {
 struct ReplicaOptions {
   std::uint32_t concurrency = 1;  ///< batches the replica runs at a time, 1..1024
   double weight = 1.0;            ///< share relative to its peers, > 0
+  std::string variant{};          ///< as Response::variant; empty = ModelInfo::variant
 };
 
 }  // namespace tidegate

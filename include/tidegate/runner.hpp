@@ -49,6 +49,12 @@ enum class BatchLayout : std::uint8_t {
   padded,  ///< every row as long as the longest: items of like length should meet
 };
 
+/// What the leading dimension of an item's tensors means.
+enum class ItemRows : std::uint8_t {
+  one,      ///< nothing: an item is one row, its tensors have no batch dimension
+  leading,  ///< rows, as many in every tensor, at least one. An item larger than a batch runs in parts.
+};
+
 /// Facts of a loaded model, constant over its life.
 struct ModelInfo {
   std::string kind;  ///< "encoder", "torchscript", "callback", "synthetic"
@@ -64,6 +70,7 @@ struct ModelInfo {
   bool iterative = false;
   /// A step that failed has left the states as they were: its items may run it again.
   bool repeatable_steps = false;
+  std::string variant;             ///< of the model, as Response::variant: "f32", "int8", ...; may be empty
   std::vector<std::string> notes;  ///< for `doctor`: kernel set, why a faster one was refused
   std::uint32_t threads = 1;       ///< cores one batch uses
   /// A few inputs of different length to measure the model with when it is loaded; empty
@@ -76,8 +83,8 @@ struct ModelInfo {
 };
 
 /// Runs batches of one model. Thread rules: `prepare` is called on callers'
-/// threads, concurrently with everything; `run` by at most `concurrency` threads
-/// of the engine at a time (ReplicaOptions). Exceptions that escape either are
+/// threads, concurrently with everything, and so are `split` and `join`; `run` by at most `concurrency` threads
+/// of the engine at a time (ReplicaOptions). Exceptions that escape any are
 /// caught and become backend_failed / host_failed for the items concerned.
 class ModelRunner {
  public:
@@ -91,6 +98,18 @@ class ModelRunner {
 
   /// Computes the batch and sets every item's `output`. Blocks until done.
   virtual void run(std::span<BatchItem> batch) = 0;
+
+  /// An input that breaks a cap of a batch as parts that do not, in order. What `join` makes of
+  /// the parts' answers must be bit for bit what the whole would have been answered.
+  /// Errors: too_large (it cannot be split, or not so far: why).
+  [[nodiscard]] virtual Result<std::vector<PreparedInput>> split(const PreparedInput& /*input*/,
+                                                                 const ItemSize& /*limit*/) {
+    return Error(ErrorCode::too_large, "the model cannot split it");
+  }
+  /// The answer of a split input from those of its parts, in order.
+  [[nodiscard]] virtual Result<std::vector<Tensor>> join(std::vector<std::vector<Tensor>> /*parts*/) {
+    return Error(ErrorCode::unsupported, "the model cannot join answers");
+  }
 };
 
 // ---- built-in runners ---------------------------------------------------------
@@ -100,10 +119,12 @@ struct CallbackOptions {
   std::string fingerprint;  ///< any text naming model and version; empty = never cached
   /// As ModelRunner::run. May throw: the batch's items then fail with host_failed.
   std::function<void(std::span<BatchItem>)> run;
-  /// Size of an input; empty = one row, one token, the input's bytes.
+  /// Size of an input; empty = one row, one token, the input's bytes. With leading rows: the
+  /// rows, for each as many tokens as the longest second dimension has, the input's bytes.
   std::function<ItemSize(const Input&)> size;
   BatchLayout layout = BatchLayout::packed;  ///< how `run` lays out items of different lengths
   bool iterative = false;                    ///< as ModelInfo::iterative
+  ItemRows rows = ItemRows::one;             ///< leading: answers lead with the rows, too
 };
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_callback_runner(CallbackOptions options);
 
@@ -114,6 +135,7 @@ struct CallbackOptions {
 /// With `steps` above 1 it is iterative: it takes in the input, at most `chunk` tokens a step;
 /// the step that ends that, and `steps` - 1 further ones of one token each, emit a chunk, each
 /// a vector of its own; tokens and rows are then those of the step.
+/// With leading rows every row of the tensors is answered with a vector, and tokens are counted as by a callback.
 struct SyntheticOptions {
   Duration base{0};
   Duration per_item{0};
@@ -122,6 +144,7 @@ struct SyntheticOptions {
   std::uint32_t steps = 1;            ///< chunks of an answer, 1..1000000
   std::uint64_t chunk = 0;            ///< most tokens of the input in one step; 0 = all in the first
   std::shared_ptr<Clock> clock = {};  ///< waits out the time; empty = the machine's clock
+  ItemRows rows = ItemRows::one;
 };
 [[nodiscard]] Result<std::unique_ptr<ModelRunner>> make_synthetic_runner(SyntheticOptions options);
 

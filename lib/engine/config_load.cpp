@@ -19,8 +19,12 @@ Result<std::unique_ptr<ModelRunner>> load_runner(const ModelConfig& config) {
       return load_text_encoder(options);
     }
     case ModelKind::torchscript:
-      return load_torchscript({config.file, config.sha256, config.threads, config.module_path});
-    case ModelKind::synthetic: return make_synthetic_runner(config.synthetic);
+      return load_torchscript({config.file, config.sha256, config.threads, config.module_path, config.rows});
+    case ModelKind::synthetic: {
+      SyntheticOptions options = config.synthetic;
+      options.rows = config.rows;
+      return make_synthetic_runner(std::move(options));
+    }
     case ModelKind::host: break;
   }
   return Error(ErrorCode::invalid_argument, "a model of kind host is supplied by the program, not loaded");

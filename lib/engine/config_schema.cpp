@@ -163,6 +163,10 @@ constexpr std::array<std::string_view, 2> kNamesOf<Linger>{"anyone", "announced"
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Calibration>{"on", "off"};
 template <>
+constexpr std::array<std::string_view, 2> kNamesOf<ItemRows>{"one", "leading"};
+template <>
+constexpr std::array<std::string_view, 3> kNamesOf<Ordering>{"none", "per_key", "lane"};
+template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Prediction>{"learned", "off"};
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<Grouping>{"by_length", "nearest"};
@@ -368,25 +372,33 @@ constexpr std::array kModelFields{
         kAnyText),
     text<&ModelConfig::fingerprint>(
         {"fingerprint", "", "names model and version; empty = answers are never cached", kHost}, kAnyText),
+    choice<&ModelConfig::rows>({"rows", "", "leading = tensors lead with rows, and a large request runs in parts",
+                                kTorch | kSynthetic | kHost},
+                               "one|leading"),
     integer<&ModelConfig::threads>({"threads", "cores", "cores one batch may use", kEncoder | kTorch}, {1, 256}),
     integer<&ModelConfig::replicas>({"replicas", "", "copies that run side by side", kEncoder | kTorch | kSynthetic},
                                     {1, 256}),
     integer<&ModelConfig::replica, &ReplicaOptions::concurrency>(
         {"replica.concurrency", "batches", "batches one replica runs at a time"}, limits::kConcurrency),
+    text<&ModelConfig::replica, &ReplicaOptions::variant>(
+        {"replica.variant", "", "variant its answers name; empty = what the model says"}, {0, 64}),
     integer<kOptions, kBatching, &BatchingOptions::max_batch_size>(
         {"batching.max_batch_size", "items", "most items of a batch"}, limits::kBatchSize),
     integer<kOptions, kBatching, &BatchingOptions::max_batch_tokens>(
-        {"batching.max_batch_tokens", "tokens", "most tokens of a batch; a larger item is refused"},
+        {"batching.max_batch_tokens", "tokens", "most tokens of a batch; a larger item is split or refused"},
         limits::kBatchTokens),
     duration<kOptions, kBatching, &BatchingOptions::max_queue_delay>(
         {"batching.max_queue_delay_us", "", "how long a free replica may wait for company"}, limits::kQueueDelay),
     choice<kOptions, kBatching, &BatchingOptions::linger>(
         {"batching.linger", "", "whether that wait is for anyone or only for announced requests"}, "anyone|announced"),
     integer<kOptions, kBatching, &BatchingOptions::max_batch_bytes>(
-        {"batching.max_batch_bytes", "bytes", "most input bytes of a batch; a larger item is refused"},
+        {"batching.max_batch_bytes", "bytes", "most input bytes of a batch; a larger item is split or refused"},
         limits::kBatchBytes),
     choice<kOptions, kBatching, &BatchingOptions::prediction>(
         {"batching.prediction", "", "whether batches and deadlines are decided by learned times"}, "learned|off"),
+    choice<kOptions, kBatching, &BatchingOptions::ordering>(
+        {"batching.ordering", "", "whether completions come in the order of acceptance: by key, or all"},
+        "none|per_key|lane"),
     integer<kOptions, kBatching, &BatchingOptions::interactive_floor>(
         {"batching.interactive_floor", "percent", "least share of the tokens for interactive requests that wait"},
         limits::kInteractiveFloor),

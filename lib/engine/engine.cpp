@@ -38,6 +38,19 @@ Result<void> check_replicas(const std::string& name, const std::vector<Replica>&
   return {};
 }
 
+/// Texts are cut to max_tokens: the longest must find room in a batch and in the queue.
+Result<void> check_longest_item(const std::string& name, const ModelInfo& info, const ModelOptions& options) {
+  const auto check = [&](const char* option, std::uint64_t value) -> Result<void> {
+    if (info.max_tokens <= value) return {};
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("model '{}': {} is {}, but one item of the model may have {} tokens and could then never "
+                             "run; raise it to that at least",
+                             name, option, value, info.max_tokens));
+  };
+  TIDEGATE_CHECK(check("batching.max_batch_tokens", options.batching.max_batch_tokens));
+  return check("admission.max_queued_tokens", options.admission.max_queued_tokens);
+}
+
 /// Setting up starts threads and reserves memory; what the system refuses is an Error.
 template <class Setup>
 auto contained(Setup&& setup) -> decltype(setup()) {
@@ -102,6 +115,7 @@ Result<Engine> Engine::create(EngineOptions options) {
 Result<void> Engine::add_model(std::string name, std::vector<Replica> replicas, ModelOptions options) {
   TIDEGATE_CHECK(check_options(options));
   TIDEGATE_CHECK(check_replicas(name, replicas));
+  TIDEGATE_CHECK(check_longest_item(name, replicas.front().runner->info(), options));
   return contained([&] { return impl_->add(name, std::move(replicas), options); });
 }
 
@@ -192,7 +206,7 @@ std::optional<Response> Engine::try_cached(const Request& request) {
   try {
     const auto model = impl_->find(request.model);
     if (!model) return std::nullopt;
-    return model->pipeline->try_cached(request.input);
+    return model->pipeline->try_cached(request);
   } catch (...) {
     return std::nullopt;  // without memory for the answer it is not here
   }

@@ -10,11 +10,13 @@ namespace {
 /// Of all versions of one model.
 struct ModelCount {
   SchedulerStats stats{};
+  std::uint64_t held = 0;
   Duration expected{0};
 };
 
 void add_counters(SchedulerStats& sum, const SchedulerStats& one) {
   sum.joined += one.joined;
+  sum.split += one.split;
   sum.batches += one.batches;
   sum.wasted_items += one.wasted_items;
 }
@@ -50,9 +52,11 @@ void publish(const std::string& model, const ModelCount& count, std::vector<Metr
   gauge("tidegate_kept_items", "Items between two steps of an iterative model", stats.kept_items);
   gauge("tidegate_parked_items", "Of them, those whose consumers have not taken their chunks", stats.parked_items);
   gauge("tidegate_requests_in_flight", "Requests accepted and not completed", stats.waiters);
+  gauge("tidegate_held_requests", "Requests that have ended and wait for those before them", count.held);
   add("tidegate_expected_seconds", "Foreseen until a request that comes now is answered; 0 = not known",
       MetricKind::gauge, std::chrono::duration<double>(count.expected).count());
   counter("tidegate_joined_total", "Requests that joined an equal one in flight", stats.joined);
+  counter("tidegate_split_total", "Requests that were larger than a batch and ran in parts", stats.split);
   counter("tidegate_batches_total", "Batches run", stats.batches);
   counter("tidegate_wasted_items_total", "Computations nobody waited for any more", stats.wasted_items);
 }
@@ -67,6 +71,10 @@ Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std
     TIDEGATE_TRY(similar, make_similar_stage(name, *model_options.semantic, replicas.front().runner->info()));
   }
   model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services, std::move(similar));
+  if (model_options.batching.ordering != Ordering::none && model.pipeline->info().iterative) {
+    return Error(ErrorCode::invalid_argument,
+                 "model '" + name + "' is iterative: its answers come in steps, and batching.ordering must be none");
+  }
   if (!model_options.pool.name.empty()) {
     if (model.pipeline->info().iterative) {
       return Error(ErrorCode::invalid_argument,
@@ -128,6 +136,7 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
     const SchedulerStats stats = one->stats();
     add_counters(count.stats, stats);
     add_gauges(count.stats, stats);
+    count.held += one->held();
     count.expected = std::max(count.expected, one->expected_time());
   }
   for (const auto& [name, count] : models) publish(name, count, samples);

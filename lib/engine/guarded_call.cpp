@@ -52,6 +52,23 @@ Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexce
   }
 }
 
+Result<std::vector<PreparedInput>> guarded_split(ModelRunner& runner, const PreparedInput& input,
+                                                 const ItemSize& limit) noexcept {
+  try {
+    return runner.split(input, limit);
+  } catch (...) {
+    return thrown_by_model("split");
+  }
+}
+
+Result<std::vector<Tensor>> guarded_join(ModelRunner& runner, std::vector<std::vector<Tensor>> parts) noexcept {
+  try {
+    return runner.join(std::move(parts));
+  } catch (...) {
+    return thrown_by_model("join");
+  }
+}
+
 void guarded_run(ModelRunner& runner, std::span<BatchItem> batch) noexcept {
   try {
     runner.run(batch);

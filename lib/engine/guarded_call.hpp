@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "tidegate/runner.hpp"
 
@@ -13,6 +14,12 @@ namespace tidegate {
 
 /// As ModelRunner::prepare; an exception becomes backend_failed.
 [[nodiscard]] Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexcept;
+
+/// As ModelRunner::split and join; an exception becomes backend_failed.
+[[nodiscard]] Result<std::vector<PreparedInput>> guarded_split(ModelRunner& runner, const PreparedInput& input,
+                                                               const ItemSize& limit) noexcept;
+[[nodiscard]] Result<std::vector<Tensor>> guarded_join(ModelRunner& runner,
+                                                       std::vector<std::vector<Tensor>> parts) noexcept;
 
 /// As ModelRunner::run; an exception becomes backend_failed for every item that
 /// has no answer yet, whether or not it would have taken another step.

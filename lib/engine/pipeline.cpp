@@ -78,7 +78,7 @@ Result<std::uint64_t> Pipeline::carry_through(Passage& passage, Engine::Callback
   }
   if (asking.untold != nullptr) {
     asking.untold->next = nullptr;
-    vacate(asking.untold);
+    pass_on(vacate(asking.untold));
     accepted = asking.refusal;
   }
   if (!accepted) metrics_.refused(accepted.error().code());
@@ -100,6 +100,10 @@ Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_
   // tier's or the clock's.
   auto prepared = guarded_prepare(*runners_.begin()->second, std::move(passage.input));
   if (!prepared) return remember(passage, std::move(prepared).error());
+  if (!iterative_) {
+    TIDEGATE_TRY(passage.parts,
+                 split_oversized(*runners_.begin()->second, *prepared, options_.batching, options_.admission));
+  }
   if (reads_caches(passage) && services_->cache->has_further_tiers()) {
     TIDEGATE_CHECK(look_up_further(passage, *prepared, on_done, asking));
   } else if (passage.similar) {
@@ -114,9 +118,16 @@ Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_
 Result<void> Pipeline::admit(Passage& passage) {
   if (closed_) return Error(ErrorCode::shutting_down, "the engine is draining");
   if (waiters_.full()) return Error(ErrorCode::queue_full, "too many requests are in flight");
+  if (!passage.renews) TIDEGATE_CHECK(check_order(passage.options));
   PendingRequest& waiter = waiters_.add(passage.accepted, passage.options.deadline);
   waiter.awaited = passage.awaited;
   waiter.version = passage.options.version;
+  if (!passage.renews) {
+    if (auto placed = stand_in_line(waiter, passage.options); !placed) {
+      waiters_.withdraw(waiter);
+      return placed;
+    }
+  }
   passage.waiter = &waiter;
   passage.handle = WaiterTable::handle(waiter);
   return {};
@@ -130,11 +141,10 @@ Result<void> Pipeline::answer(Passage& passage, Engine::Callback& on_done, Cache
     PendingRequest& waiter = *passage.waiter;
     waiter.on_done = std::move(on_done);
     waiter.result = response_of(std::move(hit));
-    waiter.ended_at = services_->clock->now();
-    waiters_.end(waiter);
     asking.handle(passage.handle);
-    effects = take_effects(waiter.ended_at, &waiter);
-    effects.add(waiter);
+    const TimePoint now = services_->clock->now();
+    effects = take_effects(now, &waiter);
+    conclude(waiter, now, effects);
   }
   perform(std::move(effects));
   return {};
@@ -164,7 +174,7 @@ Result<void> Pipeline::join(Passage& passage, Engine::Callback& on_done, Asking&
       asking.handle(passage.handle);
       if (!armed) give_up(waiter, now);
     } else {
-      waiters_.withdraw(waiter);
+      withdraw(waiter);
       passage.waiter = nullptr;
       passage.handle = 0;
     }
@@ -228,14 +238,11 @@ Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine
       waiter.on_done = std::move(on_done);
       asking->handle(passage.handle);
     } else if (!admitted) {
-      waiters_.withdraw(waiter);
+      withdraw(waiter);
       passage.handle = 0;
     }
     effects = take_effects(now, asking != nullptr && queued ? &waiter : nullptr);
-    if (answered) {
-      waiter.ended_at = now;
-      effects.add(waiter);
-    }
+    if (answered) conclude(waiter, now, effects);
     if (need_nothing(effects)) return queued;
   }
   perform(std::move(effects));
@@ -246,29 +253,37 @@ Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& pr
   Work* work = nullptr;
   try {
     work = &works_.acquire();
+    std::vector<SubmittedPart> parts;
+    if (!passage.parts.empty()) {
+      acquire_parts(*work, passage.parts.size());
+      parts.reserve(passage.parts.size());
+      for (const PreparedInput& input : passage.parts) {
+        parts.push_back({work->in_parts->parts[parts.size()], input.size});
+      }
+    }
     // A refresh wants a new computation, which later requests may join.
     const bool refresh = passage.options.cache == CacheMode::refresh;
     const auto joining = refresh ? Submission::Joining::never : Submission::Joining::allowed;
     const auto accepted =
         core_.submit(now, {passage.waiter, work, prepared.size, passage.options.deadline, passage.key, joining,
-                           passage.options.priority, passage.options.tenant, prepared.signature});
+                           passage.options.priority, passage.options.tenant, prepared.signature, parts});
     if (accepted) {
       passage.waiter->core_id = accepted->id;
       passage.waiter->stage = PendingRequest::Stage::scheduled;
     }
     if (accepted && !accepted->joined) {
-      work->input = std::move(prepared);
       work->key = passage.key;
       work->similar = std::move(passage.similar);
       work->stream = std::move(passage.stream);
       if (passage.awaited) work->awaited_by = passage.handle;
+      parts.empty() ? static_cast<void>(work->input = std::move(prepared)) : fill_parts(*work, passage.parts);
       return {};
     }
-    works_.take_back(*work);
+    take_back(*work);
     if (!accepted) return accepted.error();
     return {};
   } catch (...) {
-    if (work != nullptr) works_.take_back(*work);
+    if (work != nullptr) take_back(*work);
     return thrown_on_the_way();
   }
 }
@@ -305,16 +320,7 @@ void Pipeline::run(BatchJob& job) noexcept {
   {
     MutexLock lock(mutex_);
     const TimePoint now = job.computed;
-    if (end != BatchEnd::ran) {
-      for (void* one : job.works) {
-        const Work& work = *static_cast<Work*>(one);
-        if (work.poisonous && work.key) core_.quarantine(now, *work.key);
-      }
-    }
-    batches_ended_.fetch_add(1, std::memory_order_release);
-    report_steps(job);
-    core_.batch_done(now, job.id, end, job.steps);
-    jobs_.put_back(job);                // before a job is taken for the batch that has its slot next
+    end_batch(now, job, end);
     static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects(now);
   }
@@ -352,7 +358,8 @@ BatchEnd Pipeline::compute(BatchJob& job) noexcept {
     work.replica = static_cast<std::int32_t>(replica);
     if (iterative_ && take_step(work, items[i])) continue;
     work.output = std::move(items[i].output);
-    if (keep(work)) stored = true;
+    const bool complete = work.whole == nullptr || part_ran(work, *runners_.at(replica));
+    if (complete && keep(work.whole != nullptr ? *work.whole : work)) stored = true;
   }
   if (benefit_) benefit_->computed((job.computed - start) / static_cast<std::int64_t>(items.size()));
   metrics_.batch_ran(items.size(), job.computed - start);
@@ -369,19 +376,23 @@ void Pipeline::deliver(std::uint64_t handle, const Error* refusal) noexcept {
     MutexLock lock(mutex_);
     ended = waiters_.claim(handle);
   }
-  EndedList told;
   while (ended != nullptr) {
-    PendingRequest& one = *std::exchange(ended, ended->next);
-    Asking* const own = refusal == nullptr ? nullptr : Asking::find(*this, WaiterTable::handle(one));
-    if (own != nullptr) {
-      own->untold = &one;
-      own->refusal = *refusal;
-    } else {
-      tell(one);
-      told.push_back(one);
+    EndedList told;
+    while (ended != nullptr) {
+      PendingRequest& one = *std::exchange(ended, ended->next);
+      Asking* const own = refusal == nullptr ? nullptr : Asking::find(*this, WaiterTable::handle(one));
+      if (own != nullptr) {
+        own->untold = &one;
+        own->refusal = *refusal;
+      } else {
+        tell(one);
+        told.push_back(one);
+      }
     }
+    const Effects next = vacate(told.front());  // those who were held behind them
+    wake(next.awaited);
+    ended = next.ended.front();
   }
-  vacate(told.front());
 }
 
 /// Until the end of the request, and of the batches that are its caller's to run.
@@ -399,24 +410,9 @@ Result<Response> Pipeline::await(PendingRequest& own) noexcept {
   }
   own.signal.store(PendingRequest::kNone, std::memory_order_relaxed);
   Result<Response> result = end_of(own);
-  vacate(&own);
+  own.next = nullptr;
+  pass_on(vacate(&own));
   return result;
-}
-
-/// Frees requests that have been claimed; those that have not been told, with callback.
-void Pipeline::vacate(PendingRequest* first) noexcept {
-  Work* spent = nullptr;
-  for (PendingRequest* one = first; one != nullptr; one = one->next) {
-    const Engine::Callback on_done = std::move(one->on_done);
-    one->result.reset();
-    Work* const work = std::exchange(one->work, nullptr);
-    if (work == nullptr || !work->let_go()) continue;
-    work->clear();
-    work->next = std::exchange(spent, work);
-  }
-  MutexLock lock(mutex_);
-  while (first != nullptr) waiters_.vacate(*std::exchange(first, first->next));
-  release(spent);
 }
 
 }  // namespace tidegate

@@ -17,6 +17,7 @@
 #include "engine/services.hpp"
 #include "engine/shared_pool.hpp"
 #include "engine/similar_stage.hpp"
+#include "engine/split_request.hpp"
 #include "engine/waiter_table.hpp"
 #include "engine/work.hpp"
 #include "queue/latency_model.hpp"
@@ -68,7 +69,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void unpark(std::uint64_t handle) noexcept;
   void callback_threw() noexcept { metrics_.callback_threw(); }
 
-  [[nodiscard]] std::optional<Response> try_cached(const Input& input);
+  [[nodiscard]] std::optional<Response> try_cached(const Request& request);
   bool cancel(std::uint64_t handle) noexcept;
 
   /// While the result lives, a free slot may wait for a request (Linger::announced); null
@@ -91,6 +92,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void on_idle(UniqueFunction<void()> note);  ///< once: when no waiter and no batch is left
   void await_performed();                     ///< until every completion decided so far is posted
   [[nodiscard]] SchedulerStats stats() const;
+  [[nodiscard]] std::uint32_t held() const;  ///< requests that have ended and wait for their turn
   [[nodiscard]] LatencyProfile latency_profile() const;
   [[nodiscard]] Duration expected_time() const;  ///< of an interactive request that came now
   [[nodiscard]] std::optional<SemanticCacheStats> semantic_stats() const;
@@ -111,6 +113,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     std::shared_ptr<Stream::Buffer> stream{};
     std::shared_ptr<SimilarQuestion> similar{};  ///< to be answered, or computed, by the semantic tier
     std::shared_ptr<void> announcement{};        ///< set while the scheduler lingers for announced requests
+    std::vector<PreparedInput> parts{};          ///< of an input that is larger than a batch
+    bool renews = false;                         ///< for nobody, and so in no line
     bool awaited = false;                        ///< the caller waits for the end
     std::uint64_t handle = 0;                    ///< 0 = not admitted yet
     PendingRequest* waiter = nullptr;  ///< of an admitted one; an awaited one's stays until its caller vacates it
@@ -154,7 +158,27 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] std::optional<ReplicaLease> lease_for(const BatchJob& job);
   void deliver(std::uint64_t handle, const Error* refusal) noexcept;
   [[nodiscard]] Result<Response> await(PendingRequest& own) noexcept;
-  void vacate(PendingRequest* first) noexcept;
+  [[nodiscard]] Effects vacate(PendingRequest* first) noexcept;
+
+  // requests in parts (pipeline_parts.cpp)
+  void acquire_parts(Work& whole, std::size_t count) TIDEGATE_REQUIRES(mutex_);
+  void take_back(Work& work) noexcept TIDEGATE_REQUIRES(mutex_);
+  void fill_parts(Work& whole, std::vector<PreparedInput>& inputs) noexcept TIDEGATE_REQUIRES(mutex_);
+  void end_batch(TimePoint now, BatchJob& job, BatchEnd end) noexcept TIDEGATE_REQUIRES(mutex_);
+
+  // completions in order (pipeline_order.cpp)
+  [[nodiscard]] Result<void> check_order(const RequestOptions& options) const TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Result<void> stand_in_line(PendingRequest& waiter, const RequestOptions& options)
+      TIDEGATE_REQUIRES(mutex_);
+  /// The fields of its end are set. Who may be told now is added to `effects`: it, those who
+  /// were held behind it, or nobody.
+  void conclude(PendingRequest& waiter, TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  void leave_line(PendingRequest& waiter, TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  void overrule(PendingRequest& held, Outcome outcome, TimePoint now, Effects& effects) noexcept
+      TIDEGATE_REQUIRES(mutex_);
+  void expire_held(TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  void withdraw(PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
+  void pass_on(Effects next) noexcept;
 
   // replacement (pipeline_succession.cpp)
   void hand_over(std::uint64_t handle, Pipeline& successor);
@@ -219,6 +243,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
 
   const std::string name_;
   const bool lingers_for_announced_;
+  const ModelOptions options_;
   const std::shared_ptr<Services> services_;
   std::unique_ptr<PoolLane> lane_;               ///< null where the slots are the model's own; outlives core_
   const std::shared_ptr<SimilarStage> similar_;  ///< null where only equal requests share answers
@@ -227,7 +252,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   Router router_;
   std::map<ReplicaId, std::unique_ptr<ModelRunner>> runners_;  ///< constant after construction
   const bool iterative_;
-  std::vector<ReplicaId> slot_replicas_;  ///< of each slot, if iterative; constant after construction
+  std::vector<ReplicaId> slot_replicas_;       ///< of each slot, if iterative; constant after construction
+  std::map<ReplicaId, std::string> variants_;  ///< the same
   std::shared_ptr<Executor> workers_;
 
   mutable Mutex mutex_;  ///< guards the scheduler, the waiters and the alarm
@@ -236,6 +262,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   WorkPool works_ TIDEGATE_GUARDED_BY(mutex_);
   BatchJobPool jobs_ TIDEGATE_GUARDED_BY(mutex_);
   std::shared_ptr<Pipeline> successor_ TIDEGATE_GUARDED_BY(mutex_);  ///< has taken requests of this one
+  DeliveryOrder order_ TIDEGATE_GUARDED_BY(mutex_);
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
   std::string profile_path_ TIDEGATE_GUARDED_BY(mutex_);          ///< empty = the profile is not kept, or not any more
   TimePoint alarm_at_ TIDEGATE_GUARDED_BY(mutex_) = kNoDeadline;  ///< kNoDeadline = none is set

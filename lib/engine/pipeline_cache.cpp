@@ -20,13 +20,17 @@ std::optional<CacheHit> Pipeline::look_up(Passage& passage) {
   return hit;
 }
 
-std::optional<Response> Pipeline::try_cached(const Input& input) {
+std::optional<Response> Pipeline::try_cached(const Request& request) {
   if (!info().deterministic) return std::nullopt;
-  const CacheKey key = make_request_key(info().fingerprint, input);
+  if (options_.batching.ordering != Ordering::none) {
+    MutexLock lock(mutex_);
+    if (!order_.check(request.options) || !order_.is_free(request.options)) return std::nullopt;
+  }
+  const CacheKey key = make_request_key(info().fingerprint, request.input);
   if (!uses_cache(key)) return std::nullopt;
   auto hit = services_->cache->get_in_memory(key);
   if (!hit) return std::nullopt;
-  if (hit->age == MemoryHit::Age::to_be_renewed) renew(Input(input), {});
+  if (hit->age == MemoryHit::Age::to_be_renewed) renew(Input(request.input), {});
   return response_of(*std::move(hit));
 }
 
@@ -111,7 +115,6 @@ bool Pipeline::answered_meanwhile(Passage& passage, PendingRequest& waiter) noex
   } catch (...) {
     return false;  // no memory to read it: it is computed
   }
-  waiters_.end(waiter);
   return true;
 }
 
@@ -123,7 +126,10 @@ void Pipeline::renew(Input&& input, const std::string& tenant) noexcept {
     options.priority = Priority::batch;
     options.tenant = tenant;
     // Refused or failed: the next one to find the answer stale tries again.
-    static_cast<void>(infer(Request{name_, std::move(input), std::move(options)}, [](const Result<Response>&) {}));
+    Passage passage = passage_of(Request{name_, std::move(input), std::move(options)});
+    passage.renews = true;
+    Engine::Callback nobody = [](const Result<Response>&) {};
+    static_cast<void>(carry_through(passage, nobody));
   } catch (...) {
   }
 }

@@ -21,15 +21,19 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
     : name_(std::move(name)),
       lingers_for_announced_(options.batching.linger == Linger::announced &&
                              options.batching.max_queue_delay > Duration::zero()),
+      options_(options),
       services_(std::move(services)),
       similar_(std::move(similar)),
       metrics_(services_->metrics, name_),
       iterative_(replicas.front().runner->info().iterative),
       core_(options.batching, options.admission, 0, replicas.front().runner->info().layout,
-            iterative_ ? Stepping::iterative : Stepping::single) {
+            iterative_ ? Stepping::iterative : Stepping::single),
+      order_(options.batching.ordering, options.admission.max_queued_items) {
   if (services_->cache->options().bypass == CacheBypass::automatic) benefit_.emplace(kCacheCost);
   for (Replica& replica : replicas) {
     const ReplicaId id = router_.add(replica.options);
+    const std::string& own = replica.options.variant;
+    variants_.emplace(id, own.empty() ? replica.runner->info().variant : own);
     runners_.emplace(id, std::move(replica.runner));
     if (iterative_) slot_replicas_.insert(slot_replicas_.end(), replica.options.concurrency, id);
   }
@@ -58,15 +62,18 @@ Pipeline::Effects Pipeline::take_effects(TimePoint now, PendingRequest* own) noe
     waiter.joined = end.joined;
     waiter.work = static_cast<Work*>(end.work);
     if (waiter.work != nullptr) waiter.work->hold();
-    waiter.ended_at = now;
-    waiters_.end(waiter);
-    effects.add(waiter);
+    conclude(waiter, now, effects);
   }
   commands.complete.clear();
   take_batches(effects, commands.run, own);
   // The scheduler lets go before anyone is told: the last who reads an answer may take it.
   for (const Retire& retire : commands.retire) {
     auto* const work = static_cast<Work*>(retire.work);
+    if (work->in_parts != nullptr) {
+      for (Work* part : work->in_parts->parts) {
+        if (part->let_go()) part->next = std::exchange(effects.spent, part);
+      }
+    }
     if (work->let_go()) work->next = std::exchange(effects.spent, work);
   }
   commands.retire.clear();
@@ -122,7 +129,7 @@ bool Pipeline::is_idle() const {
 /// One alarm at a time. One that rings too early only looks and sets itself again,
 /// so moving it is needed only when something becomes due sooner.
 bool Pipeline::arm_alarm(TimePoint now) noexcept {
-  const TimePoint wake = core_.next_wake();
+  const TimePoint wake = std::min(core_.next_wake(), order_.earliest());
   if (wake == kNoDeadline || wake >= alarm_at_) return true;
   try {
     const AlarmId sooner =
@@ -151,8 +158,9 @@ void Pipeline::alarm_rang() noexcept {
     const TimePoint now = services_->clock->now();
     if (alarm_at_ <= now) alarm_at_ = kNoDeadline;
     core_.advance(now);
-    static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     effects = take_effects(now);
+    expire_held(now, effects);
+    static_cast<void>(arm_alarm(now));  // refused: the next event tries again
     if (need_nothing(effects)) return;
   }
   perform(std::move(effects));
@@ -211,9 +219,7 @@ Pipeline::Effects Pipeline::end_refused(BatchJob* refused) noexcept {
   const TimePoint now = services_->clock->now();
   while (refused != nullptr) {
     BatchJob& job = *std::exchange(refused, refused->next);
-    const BatchId id = job.id;
-    jobs_.put_back(job);
-    core_.batch_done(now, id, BatchEnd::failed);
+    end_batch(now, job, BatchEnd::failed);
   }
   static_cast<void>(arm_alarm(now));  // refused: the next event tries again
   return take_effects(now);
@@ -265,7 +271,7 @@ Result<Response> Pipeline::end_of(PendingRequest& ended) noexcept {
 }
 
 Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
-  if (ended.result) {
+  if (ended.result && !ended.overruled) {
     if (*ended.result) (*ended.result)->timing.total = ended.ended_at - ended.accepted;
     return *std::move(ended.result);
   }
@@ -299,6 +305,10 @@ Result<Response> Pipeline::result_of(PendingRequest& ended) const noexcept {
     response.timing.total = ended.ended_at - ended.accepted;
     response.timing.batch_size = work.batch_size;
     response.timing.replica = work.replica;
+    response.timing.parts = work.parts_count;
+    if (const auto variant = variants_.find(static_cast<ReplicaId>(work.replica)); variant != variants_.end()) {
+      response.variant = variant->second;
+    }
     return response;
   } catch (...) {
     return Error(ErrorCode::out_of_memory, "there is no memory for a copy of the answer");
@@ -312,10 +322,9 @@ void Pipeline::end_with(std::uint64_t handle, Result<Response> result) noexcept 
     PendingRequest* const waiter = waiters_.find(handle);
     if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return;
     waiter->result = std::move(result);
-    waiter->ended_at = services_->clock->now();
-    waiters_.end(*waiter);
-    effects = take_effects(waiter->ended_at);
-    effects.add(*waiter);
+    const TimePoint now = services_->clock->now();
+    effects = take_effects(now);
+    conclude(*waiter, now, effects);
   }
   perform(std::move(effects));
 }
@@ -329,8 +338,10 @@ bool Pipeline::refuse(std::uint64_t handle) noexcept {
     if (waiter == nullptr || waiter->stage != PendingRequest::Stage::preparing) return false;
     dropped = std::move(waiter->on_done);
     waiters_.end(*waiter);
+    const TimePoint now = services_->clock->now();
+    effects = take_effects(now);
+    leave_line(*waiter, now, effects);
     waiters_.vacate(*waiter);
-    effects = take_effects(services_->clock->now());
   }
   perform(std::move(effects));
   return true;
@@ -351,10 +362,11 @@ bool Pipeline::cancel(std::uint64_t handle) noexcept {
       effects = take_effects(now);
     } else if (waiter->stage == PendingRequest::Stage::preparing) {
       waiter->outcome = Outcome::cancelled;
-      waiter->ended_at = now;
-      waiters_.end(*waiter);
       effects = take_effects(now);
-      effects.add(*waiter);
+      conclude(*waiter, now, effects);
+    } else if (waiter->stage == PendingRequest::Stage::held) {
+      effects = take_effects(now);
+      overrule(*waiter, Outcome::cancelled, now, effects);
     } else {
       core_.cancel(now, waiter->core_id);
       effects = take_effects(now);
@@ -390,12 +402,15 @@ std::uint64_t Pipeline::fail_remaining() noexcept {
     effects = take_effects(now);
     waiters_.for_each_preparing([&](PendingRequest& waiter) {
       waiter.outcome = Outcome::shutting_down;
-      waiter.ended_at = now;
-      waiters_.end(waiter);
-      effects.add(waiter);
+      conclude(waiter, now, effects);
     });
   }
-  const std::uint64_t failed = effects.ended.size() + effects.awaited.size();
+  std::uint64_t failed = 0;  // not those who were held: they get their answers now
+  for (const EndedList* list : {&effects.ended, &effects.awaited}) {
+    for (const PendingRequest* one = list->front(); one != nullptr; one = one->next) {
+      if (one->outcome != Outcome::answered) ++failed;
+    }
+  }
   perform(std::move(effects));
   return failed;
 }
@@ -414,6 +429,11 @@ void Pipeline::on_idle(UniqueFunction<void()> note) {
 std::vector<BatchDecision> Pipeline::decisions() const {
   MutexLock lock(mutex_);
   return core_.decisions();
+}
+
+std::uint32_t Pipeline::held() const {
+  MutexLock lock(mutex_);
+  return order_.held();
 }
 
 SchedulerStats Pipeline::stats() const {

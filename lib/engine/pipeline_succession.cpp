@@ -28,8 +28,10 @@ void Pipeline::number_requests_from(std::uint32_t generation) noexcept {
 }
 
 void Pipeline::hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept {
-  // What an iterative model has begun lies in its replicas.
-  if (iterative_ || successor->iterative_ || !takes_inputs_of(successor->info(), info())) return;
+  // What an iterative model has begun lies in its replicas, and lines end with their version.
+  if (options_.batching.ordering != Ordering::none || iterative_ || successor->iterative_ ||
+      !takes_inputs_of(successor->info(), info()))
+    return;
   try {
     std::vector<std::pair<TimePoint, std::uint64_t>> waiting;
     {
@@ -81,6 +83,7 @@ bool Pipeline::take_over(PendingRequest& from, const SchedulerCore::Waiting& wai
   if (closed_ || waiters_.full()) return false;
   const TimePoint now = services_->clock->now();
   const Work& former = *static_cast<const Work*>(waiting.work);
+  if (former.in_parts != nullptr) return false;  // they were cut to the former version's limits
   Work* work = nullptr;
   PendingRequest* waiter = nullptr;
   bool joined = false;

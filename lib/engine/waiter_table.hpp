@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "queue/delivery_order.hpp"
 #include "queue/room.hpp"
 #include "queue/scheduler_core.hpp"
 #include "tidegate/engine.hpp"
@@ -19,12 +20,13 @@ struct BatchJob;
 
 /// One accepted request. Its address is stable until it is vacated. It carries its own
 /// end, so that ending a request needs no memory.
-struct alignas(64) PendingRequest {
+struct alignas(64) PendingRequest : Turn {
   enum class Stage : std::uint8_t {
     vacant,
     preparing,  ///< looked up in further tiers or tokenized; the scheduler does not know it yet
     scheduled,  ///< `core_id` is valid
     elsewhere,  ///< a newer version of the model answers it; `handle_elsewhere` is valid
+    held,       ///< the fields of the end are set, but others of its line come first
     ended,      ///< the fields of the end are set; its callback waits for the executor
     told,       ///< claimed by the one who calls it
   };
@@ -46,7 +48,8 @@ struct alignas(64) PendingRequest {
   // The end. Once `ended`, the one who ended it and then the one who claimed it own these.
   Outcome outcome = Outcome::answered;
   bool joined = false;
-  Work* work = nullptr;  ///< set when answered by a computation; held
+  bool overruled = false;  ///< it was cancelled or due while it was held: the outcome counts, not the result
+  Work* work = nullptr;    ///< set when answered by a computation; held
   TimePoint ended_at{};
   PendingRequest* next = nullptr;  ///< told after this one
 
@@ -71,6 +74,13 @@ class EndedList {
     (last_ != nullptr ? last_->next : first_) = &request;
     last_ = &request;
     ++size_;
+  }
+  /// `more` is not to be used any more.
+  void append(const EndedList& more) noexcept {
+    if (more.first_ == nullptr) return;
+    (last_ != nullptr ? last_->next : first_) = more.first_;
+    last_ = more.last_;
+    size_ += more.size_;
   }
   [[nodiscard]] PendingRequest* front() const noexcept { return first_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -97,6 +107,7 @@ class WaiterTable {
     waiter.deadline = deadline;
     waiter.outcome = Outcome::answered;
     waiter.joined = false;
+    waiter.overruled = false;
     waiter.stage = PendingRequest::Stage::preparing;
     waiter.version = Version::any;
     waiter.forwarded = false;
@@ -175,7 +186,7 @@ class WaiterTable {
  private:
   [[nodiscard]] static bool is_pending(const PendingRequest& waiter) noexcept {
     return waiter.stage == PendingRequest::Stage::preparing || waiter.stage == PendingRequest::Stage::scheduled ||
-           waiter.stage == PendingRequest::Stage::elsewhere;
+           waiter.stage == PendingRequest::Stage::elsewhere || waiter.stage == PendingRequest::Stage::held;
   }
   [[nodiscard]] PendingRequest* in_slot(std::uint64_t handle) noexcept {
     const std::uint64_t slot = handle & ((1ULL << kSlotBits) - 1);

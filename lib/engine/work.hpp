@@ -10,6 +10,7 @@
 
 #include "base/poison.hpp"
 #include "engine/similar_stage.hpp"
+#include "engine/split_request.hpp"
 #include "engine/stream_buffer.hpp"
 #include "tidegate/runner.hpp"
 
@@ -29,8 +30,11 @@ struct alignas(64) Work {
   Duration run{0};
   std::uint32_t batch_size = 0;
   std::int32_t replica = -1;
-  bool poisonous = false;  ///< the model failed on it alone and not on its neighbours
-  Work* next = nullptr;    ///< among those let go together
+  std::uint32_t parts_count = 1;            ///< it ran in so many parts
+  Work* whole = nullptr;                    ///< of a part; the scheduler retires it after its parts
+  std::unique_ptr<PartsOfWork> in_parts{};  ///< of a whole, which does not run itself and has no input
+  bool poisonous = false;                   ///< the model failed on it alone and not on its neighbours
+  Work* next = nullptr;                     ///< among those let go together
 
   // Iterative models.
   std::uint32_t steps = 0;                 ///< taken
@@ -56,6 +60,9 @@ struct alignas(64) Work {
     dispatch = run = Duration::zero();
     batch_size = 0;
     replica = -1;
+    parts_count = 1;
+    whole = nullptr;
+    in_parts.reset();
     poisonous = false;
     awaited_by = 0;
     steps = 0;

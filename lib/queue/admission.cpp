@@ -4,58 +4,42 @@
 #include <cmath>
 #include <limits>
 
+#include "base/try.hpp"
+#include "queue/batch_caps.hpp"
+
 namespace tidegate {
 namespace {
 
 /// Weight of the newest batch: the last ~16 batches decide the mean.
 constexpr double kNewestWeight = 1.0 / 8;
 
-std::int64_t clamped(std::uint64_t value) noexcept {
-  constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  return static_cast<std::int64_t>(std::min(value, kMost));
-}
-
 /// a + b, or the largest value where that overflows.
 std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
   return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
 }
 
-template <std::size_t N>
-Error too_large(const char (&message)[N], std::uint64_t observed, std::uint64_t limit) noexcept {
-  return Error(ErrorCode::too_large, message).with_numbers(clamped(observed), clamped(limit));
-}
-
 }  // namespace
 
 Result<void> Admission::check_item(const ItemSize& size) const noexcept {
-  if (size.rows > batching_.max_batch_size) {
-    return too_large("the request has more rows than max_batch_size", size.rows, batching_.max_batch_size);
-  }
-  if (size.tokens > batching_.max_batch_tokens) {
-    return too_large("the request has more tokens than max_batch_tokens", size.tokens, batching_.max_batch_tokens);
-  }
-  if (size.tokens > caps_.max_queued_tokens) {
-    return too_large("the request has more tokens than max_queued_tokens", size.tokens, caps_.max_queued_tokens);
-  }
-  if (size.bytes > caps_.max_queued_bytes) {
-    return too_large("the request has more bytes than max_queued_bytes", size.bytes, caps_.max_queued_bytes);
-  }
-  if (size.bytes > batching_.max_batch_bytes) {
-    return too_large("the request has more bytes than max_batch_bytes", size.bytes, batching_.max_batch_bytes);
-  }
-  return {};
+  TIDEGATE_CHECK(check_batch_caps(size, batching_));
+  return check_queue(size, 1);
 }
 
-Result<void> Admission::check_room(const ItemSize& size, const FlightQueue& queue, std::uint32_t slots) const noexcept {
+Result<void> Admission::check_queue(const ItemSize& size, std::size_t items) const noexcept {
+  return check_queue_caps(size, items, caps_);
+}
+
+Result<void> Admission::check_room(const ItemSize& size, std::uint32_t items, const FlightQueue& queue,
+                                   std::uint32_t slots) const noexcept {
   const auto full = [&](auto& message, std::uint64_t observed, std::uint64_t limit) -> Error {
     return Error(ErrorCode::queue_full, message)
         .with_numbers(clamped(observed), clamped(limit))
         .with_retry_after(retry_after(queue, slots));
   };
-  if (queue.items() >= caps_.max_queued_items) {
+  // Subtracting from a cap cannot wrap: the totals never exceed it.
+  if (items > caps_.max_queued_items - queue.items()) {
     return full("the queue is full: max_queued_items requests wait", queue.items(), caps_.max_queued_items);
   }
-  // Subtracting from the cap cannot wrap: the totals never exceed it.
   if (size.tokens > caps_.max_queued_tokens - queue.tokens()) {
     return full("the queue is full: with this request, waiting tokens would exceed max_queued_tokens",
                 sum(queue.tokens(), size.tokens), caps_.max_queued_tokens);
@@ -67,17 +51,18 @@ Result<void> Admission::check_room(const ItemSize& size, const FlightQueue& queu
   return {};
 }
 
-Result<void> Admission::check_share(const Tenant& tenant, const FlightQueue& queue,
+Result<void> Admission::check_share(const Tenant& tenant, std::uint32_t items, const FlightQueue& queue,
                                     std::uint32_t slots) const noexcept {
   const std::uint64_t share = std::uint64_t{caps_.max_queued_items} * caps_.max_tenant_share / 100;
   const bool alone = tenant.queued == queue.items();
-  if (alone || tenant.queued < std::max<std::uint64_t>(1, share)) return {};
+  if (alone || std::uint64_t{tenant.queued} + items <= std::max<std::uint64_t>(1, share)) return {};
   return Error(ErrorCode::quota_exceeded, "the tenant holds its max_tenant_share of the queue, and others wait")
       .with_numbers(tenant.queued, clamped(share))
       .with_retry_after(retry_after(queue, slots));
 }
 
-bool Admission::can_displace(const ItemSize& size, Priority priority, const FlightQueue& queue) const noexcept {
+bool Admission::can_displace(const ItemSize& size, std::uint32_t count, Priority priority,
+                             const FlightQueue& queue) const noexcept {
   std::uint64_t items = 0;
   std::uint64_t tokens = 0;
   std::uint64_t bytes = 0;
@@ -87,7 +72,7 @@ bool Admission::can_displace(const ItemSize& size, Priority priority, const Flig
     tokens += stays.total.tokens;
     bytes += stays.total.bytes;
   }
-  return items < caps_.max_queued_items && size.tokens <= caps_.max_queued_tokens - tokens &&
+  return count <= caps_.max_queued_items - items && size.tokens <= caps_.max_queued_tokens - tokens &&
          size.bytes <= caps_.max_queued_bytes - bytes;
 }
 

@@ -13,19 +13,23 @@ class Admission {
  public:
   Admission(const BatchingOptions& batching, const AdmissionOptions& caps) : batching_(batching), caps_(caps) {}
 
-  // No check allocates. `slots` tells how fast the backlog shrinks.
+  // No check allocates. `slots` tells how fast the backlog shrinks; a computation in parts is
+  // as many `items`, and its size that of all of them.
 
   /// Error: too_large (this item could never be served).
   [[nodiscard]] Result<void> check_item(const ItemSize& size) const noexcept;
+  /// Error: too_large (not even an empty queue would hold it).
+  [[nodiscard]] Result<void> check_queue(const ItemSize& size, std::size_t items) const noexcept;
   /// Error: queue_full (which cap, its numbers, retry_after).
-  [[nodiscard]] Result<void> check_room(const ItemSize& size, const FlightQueue& queue,
+  [[nodiscard]] Result<void> check_room(const ItemSize& size, std::uint32_t items, const FlightQueue& queue,
                                         std::uint32_t slots) const noexcept;
   /// Error: quota_exceeded (the tenant holds its share while others wait).
-  [[nodiscard]] Result<void> check_share(const Tenant& tenant, const FlightQueue& queue,
+  [[nodiscard]] Result<void> check_share(const Tenant& tenant, std::uint32_t items, const FlightQueue& queue,
                                          std::uint32_t slots) const noexcept;
 
   /// There would be room if everything of the classes below were gone.
-  [[nodiscard]] bool can_displace(const ItemSize& size, Priority priority, const FlightQueue& queue) const noexcept;
+  [[nodiscard]] bool can_displace(const ItemSize& size, std::uint32_t count, Priority priority,
+                                  const FlightQueue& queue) const noexcept;
 
   /// Not even the smallest item would be admitted.
   [[nodiscard]] bool is_full(const FlightQueue& queue) const noexcept;

@@ -57,11 +57,27 @@ struct Flight : SlabNode {
   std::uint32_t slot = 0;   ///< between steps: where its state is
   std::uint64_t turn = 0;   ///< the same: by when it became ready
   TimePoint ready_since{};  ///< the same
+  // A computation in parts: the whole has the waiters and the key and never stands in the queue;
+  // the parts stand there and run, and have neither.
+  Flight* whole = nullptr;       ///< of a part
+  Flight* first_part = nullptr;  ///< of a whole: those that have not ended; never null
+  Flight* next_part = nullptr;
+  Flight* previous_part = nullptr;
+  std::uint32_t parts_queued = 0;  ///< of a whole, which is `queued` while there are any
+  std::uint32_t parts_ran = 0;     ///< of a whole, before it was doomed
+  bool begun = false;              ///< of a whole: a part has started
+  bool doomed = false;             ///< of a whole: a part failed, or parts were dropped; it will not be complete
+  bool failed = false;             ///< of a part: it has no answer
 
   Digest key{};
   bool indexed = false;  ///< found by SingleFlight under `key`
   Flight* next_in_bucket = nullptr;
 };
+
+/// The flight with the waiters.
+[[nodiscard]] inline Flight& owner_of(Flight& flight) noexcept {
+  return flight.whole != nullptr ? *flight.whole : flight;
+}
 
 struct FlightOrder {
   static TreeHook<Flight>& hook(Flight& flight) noexcept { return flight.hook; }

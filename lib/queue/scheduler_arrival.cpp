@@ -1,10 +1,33 @@
 // Who is let in: the part of the scheduler core that accepts and refuses.
 #include <cmath>
+#include <limits>
 
 #include "base/try.hpp"
 #include "queue/scheduler_state.hpp"
 
 namespace tidegate {
+namespace {
+
+std::uint32_t items_of(const Submission& submission) noexcept {
+  return static_cast<std::uint32_t>(std::max<std::size_t>(1, submission.parts.size()));
+}
+
+/// Of all parts together. Totals of more than the types hold are far beyond every cap.
+ItemSize size_of(const Submission& submission) noexcept {
+  if (submission.parts.empty()) return at_least_one(submission.size);
+  BatchShape total;
+  for (const SubmittedPart& part : submission.parts) total.add(at_least_one(part.size));
+  constexpr std::uint64_t kMostRows = std::numeric_limits<std::uint32_t>::max();
+  return {static_cast<std::uint32_t>(std::min(total.rows, kMostRows)), total.tokens, total.bytes};
+}
+
+}  // namespace
+
+Result<void> SchedulerCore::State::check_size(const Submission& submission, const ItemSize& size) const noexcept {
+  if (submission.parts.empty()) return admission.check_item(size);
+  for (const SubmittedPart& part : submission.parts) TIDEGATE_CHECK(admission.check_item(at_least_one(part.size)));
+  return admission.check_queue(size, submission.parts.size());
+}
 
 /// For one more waiter: its record, its deadline and the command that will end it.
 void SchedulerCore::State::make_room_for_waiter(Deadline deadline) {
@@ -28,37 +51,41 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
       return Accepted{attach(*flight, submission.deadline, submission.priority, submission.waiter), true};
     }
   }
-  const ItemSize size = at_least_one(submission.size);
-  TIDEGATE_CHECK(admission.check_item(size));
-  const auto room = admission.check_room(size, queue, slots);
-  if (!room && !admission.can_displace(size, submission.priority, queue)) return room.error();
+  const ItemSize size = size_of(submission);
+  const std::uint32_t items = items_of(submission);
+  TIDEGATE_CHECK(check_size(submission, size));
+  const auto room = admission.check_room(size, items, queue, slots);
+  if (!room && !admission.can_displace(size, items, submission.priority, queue)) return room.error();
   Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
   if (tenant == nullptr) {
     return Error(ErrorCode::overloaded, "too many tenants wait at a time")
         .with_numbers(static_cast<std::int64_t>(tenants.size()), TenantTable::kMostTenants)
         .with_retry_after(admission.retry_after(queue, slots));
   }
-  TIDEGATE_CHECK(admission.check_share(*tenant, queue, slots));
+  TIDEGATE_CHECK(admission.check_share(*tenant, items, queue, slots));
   TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
   TIDEGATE_CHECK(check_deadline(submission, size));
   make_room_for_waiter(submission.deadline);
-  flights.make_room();
+  const std::size_t opened = 1 + submission.parts.size();
+  flights.make_room(opened);
   if (stepping) steps.make_room(flights.size() + 1);
   if (submission.key) in_flight.make_room();
-  make_room(commands.retire, commands.retire.size() + flights.size() + 1);
+  make_room(commands.retire, commands.retire.size() + flights.size() + opened);
   // Accepted: nothing below can fail.
-  if (!room) displace(size);
+  if (!room) displace(size, items);
   TenantTable::charge(*tenant, size.tokens, now);
   Flight& flight = open_flight(submission, *tenant);
   return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
 }
 
 /// Nanoseconds from `from` until a newcomer of this class and all that goes before him have run.
-double SchedulerCore::State::estimated_time(TimePoint from, const ItemSize& size, Priority priority) const noexcept {
-  const double alone = model.mean(stats.running_batches + 1, former.shape_of(size));
-  if (queue.empty() && stats.running_batches < slots) return alone;
+double SchedulerCore::State::estimated_time(TimePoint from, const ItemSize& size,
+                                            const Submission& submission) const noexcept {
   BatchShape ahead = BatchShape::of(size);
-  for (std::size_t i = 0; i <= index_of(priority); ++i) {
+  const double alone = model.mean(stats.running_batches + 1, ahead);
+  // Parts share the slots, and the last of them may have to wait for the first.
+  if (queue.empty() && stats.running_batches < slots && submission.parts.empty()) return alone;
+  for (std::size_t i = 0; i <= index_of(submission.priority); ++i) {
     const BatchShape& total = queue.of(static_cast<Priority>(i)).total;
     ahead.rows += total.rows;
     ahead.tokens += total.tokens;
@@ -85,7 +112,7 @@ double SchedulerCore::State::estimated_time(TimePoint from, const ItemSize& size
 Result<void> SchedulerCore::State::check_deadline(const Submission& submission, const ItemSize& size) noexcept {
   if (submission.deadline == kNoDeadline || submission.deadline <= now) return {};
   if (outlook().model == nullptr) return {};
-  const double needed = estimated_time(now, size, submission.priority);
+  const double needed = estimated_time(now, size, submission);
   const auto left = static_cast<double>((submission.deadline - now).count());
   constexpr double kToSpare = 0.9;
   refusing_late = needed > left * (refusing_late ? kToSpare : 1);
@@ -98,11 +125,11 @@ Result<void> SchedulerCore::State::check_deadline(const Submission& submission, 
 }
 
 /// Makes room: of the lowest class, who would run last goes first.
-void SchedulerCore::State::displace(const ItemSize& size) noexcept {
-  while (!admission.check_room(size, queue, slots)) {
+void SchedulerCore::State::displace(const ItemSize& size, std::uint32_t items) noexcept {
+  while (!admission.check_room(size, items, queue, slots)) {
     Priority lowest = Priority::batch;
     while (queue.of(lowest).items == 0) lowest = static_cast<Priority>(index_of(lowest) - 1);
-    Flight& last = former.last_to_run(*queue.of(lowest).lines.last(), outlook());
+    Flight& last = owner_of(former.last_to_run(*queue.of(lowest).lines.last(), outlook()));
     end_all_waiters(last, Outcome::preempted);
     drop_if_abandoned(last);
   }
@@ -127,13 +154,13 @@ Flight& SchedulerCore::State::open_flight(const Submission& submission, Tenant& 
     flight.key = *submission.key;
     in_flight.insert(flight);
   }
-  queue.push_back(flight);
+  submission.parts.empty() ? queue.push_back(flight) : open_parts(flight, submission.parts);
   return flight;
 }
 
 WaiterId SchedulerCore::State::attach(Flight& flight, Deadline deadline, Priority priority, void* record) noexcept {
   if (flight.state == FlightState::queued) {
-    queue.move(flight, std::min(flight.priority, priority), std::min(flight.urgent, deadline));
+    hurry(flight, std::min(flight.priority, priority), std::min(flight.urgent, deadline));
   }
   Waiter& waiter = waiters.acquire();
   waiter.record = record;

@@ -59,13 +59,15 @@ void SchedulerCore::State::end_hopeless() noexcept {
   if (ahead.model == nullptr && !standing.is_on()) return;
   while (!queue.empty()) {
     Flight& flight = former.anchor(queue, ahead);
+    Flight& owner = owner_of(flight);
     if (flight.urgent != kNoDeadline) {
       if (ahead.model == nullptr || !end_late(flight, ahead)) return;
     } else {
       if (flight.priority == Priority::batch || !standing.sheds(now - flight.arrival)) return;
-      end_all_waiters(flight, Outcome::shed);
+      if (owner.begun) return;
+      end_all_waiters(owner, Outcome::shed);
     }
-    drop_if_abandoned(flight);
+    drop_if_abandoned(owner);
   }
 }
 
@@ -73,7 +75,7 @@ void SchedulerCore::State::end_hopeless() noexcept {
 bool SchedulerCore::State::end_late(Flight& flight, const Outlook& ahead) noexcept {
   const auto alone = Duration(static_cast<std::int64_t>(ahead.model->mean(ahead.level, former.shape_of(flight.size))));
   if (flight.urgent - now >= alone) return false;
-  Waiter* waiter = flight.first_waiter;
+  Waiter* waiter = owner_of(flight).first_waiter;
   while (waiter != nullptr) {
     Waiter* const next = waiter->next;
     const bool late = waiter->deadline != kNoDeadline && waiter->deadline - now < alone;
@@ -143,8 +145,10 @@ void SchedulerCore::State::find_stuck() noexcept {
     batch.stuck = true;
     ++stats.stuck_batches;
     for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
-      in_flight.erase(*flight);
-      end_undated(*flight, Outcome::stuck);
+      Flight& owner = owner_of(*flight);
+      in_flight.erase(owner);
+      end_undated(owner, Outcome::stuck);
+      drop_if_abandoned(owner);
     }
     if (stepping) end_kept(steps[batch.slot], Outcome::stuck);
   });
@@ -184,6 +188,10 @@ void SchedulerCore::State::start_batch(StepSlot* slot) {
   for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
     run.works.push_back(flight->work);
     if (std::exchange(flight->state, FlightState::running) == FlightState::ready) continue;
+    if (Flight* const whole = flight->whole) {
+      whole->begun = true;
+      if (--whole->parts_queued == 0) whole->state = FlightState::running;
+    }
     ++flight->tenant->running;
     if (flight->urgent == kNoDeadline && flight->priority != Priority::batch) {
       standing.observe(now, now - flight->arrival, stats.batches > 0 ? admission.mean_batch() : Duration::zero());
@@ -251,7 +259,7 @@ void SchedulerCore::State::lose_urgency(Flight& flight) noexcept {
   for (const Waiter* one = flight.first_waiter; one != nullptr; one = one->next) {
     earliest = std::min(earliest, one->deadline);
   }
-  queue.move(flight, flight.priority, earliest);
+  hurry(flight, flight.priority, earliest);
 }
 
 void SchedulerCore::State::end_all_waiters(Flight& flight, Outcome outcome) noexcept {
@@ -270,6 +278,7 @@ void SchedulerCore::State::end_undated(Flight& flight, Outcome outcome) noexcept
 
 void SchedulerCore::State::drop_if_abandoned(Flight& flight) noexcept {
   if (flight.waiters > 0 || flight.state == FlightState::running) return;
+  if (flight.first_part != nullptr) return drop_parts(flight);
   flight.state == FlightState::queued ? queue.unlink(flight) : leave_slot(flight);
   retire(flight);
 }
@@ -299,6 +308,11 @@ void SchedulerCore::State::finish(Batch& batch, BatchEnd end, std::span<const St
   }
   for (std::size_t i = 0; Flight* flight = batch.flights.front(); ++i) {
     batch.flights.remove(*flight);
+    if (flight->whole != nullptr) {
+      --flight->tenant->running;
+      finish_part(*flight);
+      continue;
+    }
     if (flight->waiters == 0) ++stats.wasted_items;
     if (i < results.size() && stays(*flight, batch, results[i])) continue;
     --flight->tenant->running;
@@ -420,13 +434,14 @@ void SchedulerCore::fail_remaining(TimePoint now) {
   state.draining = true;
   state.batches.for_each([&state](Batch& batch) {
     for (Flight* flight = batch.flights.front(); flight != nullptr; flight = flight->next) {
-      state.end_all_waiters(*flight, Outcome::shutting_down);
+      state.end_all_waiters(owner_of(*flight), Outcome::shutting_down);
     }
   });
   for (StepSlot& slot : state.steps) state.end_kept(slot, Outcome::shutting_down);
   while (Flight* flight = state.queue.oldest()) {
-    state.end_all_waiters(*flight, Outcome::shutting_down);
-    state.drop_if_abandoned(*flight);
+    Flight& owner = owner_of(*flight);
+    state.end_all_waiters(owner, Outcome::shutting_down);
+    state.drop_if_abandoned(owner);
   }
   state.settle();
 }

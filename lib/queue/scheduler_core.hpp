@@ -26,6 +26,12 @@ class SlotLender;
 enum class WaiterId : std::uint64_t {};  ///< slot and generation; never reused
 enum class BatchId : std::uint64_t {};
 
+/// One part of a computation that runs in parts.
+struct SubmittedPart {
+  void* work = nullptr;  ///< the driver's; handed back in RunBatch and Retire, before the whole's
+  ItemSize size{};
+};
+
 /// A request that needs a computation of its own.
 struct Submission {
   void* waiter = nullptr;  ///< the driver's record of the request; handed back in Complete
@@ -40,6 +46,9 @@ struct Submission {
   Priority priority = Priority::interactive;
   std::string_view tenant{};
   std::uint64_t signature = 0;  ///< PreparedInput::signature
+  /// Set: the request is larger than a batch and runs as these. They are accepted together or
+  /// not at all; `size` is not read, and `work` stands for the whole in Complete and Retire.
+  std::span<const SubmittedPart> parts{};
 };
 
 /// How a waiter ended.
@@ -112,6 +121,7 @@ struct Commands {
 struct SchedulerStats {
   std::uint64_t accepted = 0;  ///< waiters
   std::uint64_t joined = 0;    ///< of them, those that joined a flight
+  std::uint64_t split = 0;     ///< of them, those that were accepted in parts
   std::uint64_t refused_full = 0, refused_too_large = 0, refused_draining = 0;
   std::uint64_t refused_quota = 0;   ///< the tenant's rate or share
   std::uint64_t refused_late = 0;    ///< it would have missed its deadline
@@ -120,7 +130,7 @@ struct SchedulerStats {
   std::uint64_t shed = 0, preempted = 0, stuck = 0, step_too_large = 0;
   std::uint64_t withdrawn = 0;  ///< left for another queue
   std::uint64_t batches = 0, batched_items = 0;
-  std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left
+  std::uint64_t wasted_items = 0;  ///< flights that ran though every waiter had left or another part had failed
   std::uint32_t queued_items = 0;  ///< flights waiting now
   std::uint64_t queued_tokens = 0, queued_bytes = 0;
   std::uint32_t running_batches = 0, running_items = 0;
@@ -191,6 +201,11 @@ class SchedulerCore {
   /// The flight of this waiter may take its next step; no effect if it is not parked.
   void unpark(TimePoint now, WaiterId id);
 
+  /// Before its batch_done: this part of a computation has no answer. Its request ends as
+  /// answered (the driver finds the error in the whole's work), and parts of it that wait
+  /// never run. False if another part has failed before, or `work` is no running part.
+  bool part_failed(TimePoint now, BatchId id, const void* work);
+
   /// A request of this key failed by itself where others did not: for a minute, equal ones
   /// are refused (backend_failed).
   void quarantine(TimePoint now, const Digest& key);
@@ -227,6 +242,9 @@ class SchedulerCore {
   [[nodiscard]] TimePoint next_wake() const noexcept;
 
   [[nodiscard]] const SchedulerStats& stats() const noexcept;
+
+  /// When a request that was refused for want of room may try again.
+  [[nodiscard]] Duration retry_after() const noexcept;
 
   /// The last 256 batches, oldest first.
   [[nodiscard]] std::vector<BatchDecision> decisions() const;

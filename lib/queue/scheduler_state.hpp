@@ -80,10 +80,12 @@ struct SchedulerCore::State {
   void make_room_for_waiter(Deadline deadline);
   Result<Accepted> accept(const Submission& submission);
   Result<void> check_deadline(const Submission& submission, const ItemSize& size) noexcept;
-  [[nodiscard]] double estimated_time(TimePoint from, const ItemSize& size, Priority priority) const noexcept;
-  void displace(const ItemSize& size) noexcept;
+  [[nodiscard]] double estimated_time(TimePoint from, const ItemSize& size,
+                                      const Submission& submission) const noexcept;
+  void displace(const ItemSize& size, std::uint32_t items) noexcept;
   [[nodiscard]] Flight* joinable(const Digest& key) const noexcept;
   Flight& open_flight(const Submission& submission, Tenant& tenant) noexcept;
+  Result<void> check_size(const Submission& submission, const ItemSize& size) const noexcept;
   WaiterId attach(Flight& flight, Deadline deadline, Priority priority, void* record) noexcept;
 
   void end_waiter(Waiter& waiter, Outcome outcome) noexcept;
@@ -95,6 +97,14 @@ struct SchedulerCore::State {
   void retire(Flight& flight) noexcept;
   void finish(Batch& batch, BatchEnd end, std::span<const StepResult> results) noexcept;
   void watch(Batch& batch, const FormedBatch& formed) noexcept;
+
+  // Computations in parts (split_flight.cpp).
+  void open_parts(Flight& whole, std::span<const SubmittedPart> parts) noexcept;
+  void hurry(Flight& flight, Priority priority, Deadline urgent) noexcept;
+  void leave_whole(Flight& part) noexcept;
+  void drop_parts(Flight& whole) noexcept;
+  void finish_part(Flight& part) noexcept;
+  [[nodiscard]] bool fail_part(Flight& part) noexcept;
   void find_stuck() noexcept;
 
   // Iterative models (scheduler_steps.cpp).

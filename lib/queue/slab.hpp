@@ -25,9 +25,9 @@ class SlabNode {
 template <class T>
 class Slab {
  public:
-  /// The next `acquire` allocates nothing.
-  void make_room() {
-    if (free_.empty()) grow();
+  /// The next `count` calls of `acquire` allocate nothing.
+  void make_room(std::size_t count = 1) {
+    while (free_.size() < count) grow();
   }
 
   /// A record in default state.

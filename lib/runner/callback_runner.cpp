@@ -5,7 +5,9 @@
 #include <exception>
 
 #include "base/sha256.hpp"
+#include "base/try.hpp"
 #include "runner/plain_input.hpp"
+#include "runner/row_split.hpp"
 #include "tidegate/runner.hpp"
 
 namespace tidegate {
@@ -37,7 +39,10 @@ ModelInfo callback_info(const CallbackOptions& options) {
 class CallbackRunner final : public ModelRunner {
  public:
   explicit CallbackRunner(CallbackOptions options)
-      : run_(std::move(options.run)), size_(std::move(options.size)), info_(callback_info(options)) {
+      : run_(std::move(options.run)),
+        size_(std::move(options.size)),
+        rows_(options.rows),
+        info_(callback_info(options)) {
     // What a size function answers is its own secret.
     if (!size_) info_.preparation = Sha256().update_field("plain input 1").finish();
   }
@@ -45,21 +50,9 @@ class CallbackRunner final : public ModelRunner {
   const ModelInfo& info() const noexcept override { return info_; }
 
   Result<PreparedInput> prepare(Input input) override {
-    if (auto sound = check_plain_input(input); !sound) return std::move(sound).error();
+    TIDEGATE_CHECK(check_plain_input(input));
     PreparedInput prepared;
-    prepared.size.bytes = input_bytes(input);
-    if (size_) {
-      try {
-        prepared.size = size_(input);
-      } catch (const std::exception& failure) {
-        return threw("the size function", failure);
-      } catch (...) {
-        return Error(ErrorCode::host_failed, "the size function threw something that is no std::exception");
-      }
-      if (prepared.size.rows == 0 || prepared.size.tokens == 0) {
-        return Error(ErrorCode::host_failed, "the size function answered no rows or no tokens; the least is 1 of each");
-      }
-    }
+    TIDEGATE_TRY(prepared.size, size_of(input));
     prepared.input = std::move(input);
     return prepared;
   }
@@ -83,9 +76,38 @@ class CallbackRunner final : public ModelRunner {
     }
   }
 
+  Result<std::vector<PreparedInput>> split(const PreparedInput& input, const ItemSize& limit) override {
+    if (rows_ == ItemRows::one) return ModelRunner::split(input, limit);
+    return split_rows(input, limit, [this](const Input& part) { return size_of(part); });
+  }
+
+  Result<std::vector<Tensor>> join(std::vector<std::vector<Tensor>> parts) override { return join_rows(parts); }
+
  private:
+  Result<ItemSize> size_of(const Input& input) const {
+    ItemSize size;
+    size.bytes = input_bytes(input);
+    if (rows_ == ItemRows::leading) {
+      TIDEGATE_TRY(const std::uint32_t rows, leading_rows(input));
+      size = row_size(input, rows);
+    }
+    if (!size_) return size;
+    try {
+      size = size_(input);
+    } catch (const std::exception& failure) {
+      return threw("the size function", failure);
+    } catch (...) {
+      return Error(ErrorCode::host_failed, "the size function threw something that is no std::exception");
+    }
+    if (size.rows == 0 || size.tokens == 0) {
+      return Error(ErrorCode::host_failed, "the size function answered no rows or no tokens; the least is 1 of each");
+    }
+    return size;
+  }
+
   std::function<void(std::span<BatchItem>)> run_;
   std::function<ItemSize(const Input&)> size_;
+  ItemRows rows_;
   ModelInfo info_;
 };
 

@@ -8,6 +8,7 @@
 #include "base/sha256.hpp"
 #include "base/try.hpp"
 #include "runner/plain_input.hpp"
+#include "runner/row_split.hpp"
 #include "tidegate/runner.hpp"
 
 namespace tidegate {
@@ -109,6 +110,21 @@ Tensor answer_for(const Input& input, std::uint32_t dimension, std::uint32_t par
   return Tensor::vector_of(values);
 }
 
+/// The answers of all rows, one behind the other.
+Result<Tensor> answer_rows(const std::vector<Tensor>& tensors, std::uint32_t dimension) {
+  TIDEGATE_TRY(const std::uint32_t rows, leading_rows(tensors));
+  std::vector<std::vector<Tensor>> answers;
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    TIDEGATE_TRY(std::vector<Tensor> row, slice_rows(tensors, i, 1));
+    const Tensor answer = answer_for(std::move(row), dimension);
+    TIDEGATE_TRY(Tensor lying,
+                 Tensor::share(DataType::f32, {1, dimension}, answer.bytes(), std::make_shared<const Tensor>(answer)));
+    answers.push_back({std::move(lying)});
+  }
+  TIDEGATE_TRY(std::vector<Tensor> joined, join_rows(answers));
+  return std::move(joined.front());
+}
+
 /// Shared with the alarm, which may still run while its waiter returns.
 struct Bell {
   Mutex mutex;  // leaf
@@ -149,6 +165,7 @@ class SyntheticRunner final : public ModelRunner {
     hash.update_field("synthetic 1").update_u64(options_.dimension);
     info_.iterative = options_.steps > 1;
     if (info_.iterative) hash.update_u64(options_.steps);
+    if (options_.rows == ItemRows::leading) hash.update_field("leading rows");
     info_.fingerprint = hash.finish();
   }
 
@@ -157,8 +174,8 @@ class SyntheticRunner final : public ModelRunner {
   Result<PreparedInput> prepare(Input input) override {
     TIDEGATE_CHECK(check_plain_input(input));
     PreparedInput prepared;
-    prepared.size.tokens = next_tokens(token_count(input));
-    prepared.size.bytes = input_bytes(input);
+    TIDEGATE_TRY(prepared.size, size_of(input));
+    prepared.size.tokens = next_tokens(prepared.size.tokens);
     prepared.input = std::move(input);
     return prepared;
   }
@@ -172,6 +189,13 @@ class SyntheticRunner final : public ModelRunner {
     wait_out(*options_.clock, time);
     for (BatchItem& item : batch) answer(item);
   }
+
+  Result<std::vector<PreparedInput>> split(const PreparedInput& input, const ItemSize& limit) override {
+    if (options_.rows == ItemRows::one) return ModelRunner::split(input, limit);
+    return split_rows(input, limit, [this](const Input& part) { return size_of(part); });
+  }
+
+  Result<std::vector<Tensor>> join(std::vector<std::vector<Tensor>> parts) override { return join_rows(parts); }
 
  private:
   [[nodiscard]] std::uint64_t next_tokens(std::uint64_t left) const noexcept {
@@ -196,7 +220,7 @@ class SyntheticRunner final : public ModelRunner {
 
   void answer(BatchItem& item) const {
     if (!info_.iterative) {
-      item.output = std::vector{answer_for(item.input->input, options_.dimension)};
+      item.output = whole_answer(item.input->input);
       return;
     }
     Progress& progress = *static_cast<Progress*>(item.state.get());
@@ -210,6 +234,22 @@ class SyntheticRunner final : public ModelRunner {
     item.step = StepEnd::proceeds;
     item.next_size = {item.input->size.rows, 1, item.input->size.bytes};
     if (progress.to_take_in > 0) item.next_size.tokens = next_tokens(progress.to_take_in);
+  }
+
+  [[nodiscard]] bool has_rows(const Input& input) const noexcept {
+    return options_.rows == ItemRows::leading && std::holds_alternative<std::vector<Tensor>>(input);
+  }
+
+  [[nodiscard]] Result<ItemSize> size_of(const Input& input) const {
+    if (!has_rows(input)) return ItemSize{1, token_count(input), input_bytes(input)};
+    TIDEGATE_TRY(const std::uint32_t rows, leading_rows(input));
+    return row_size(input, rows);
+  }
+
+  [[nodiscard]] Result<std::vector<Tensor>> whole_answer(const Input& input) const {
+    if (!has_rows(input)) return std::vector{answer_for(input, options_.dimension)};
+    TIDEGATE_TRY(Tensor rows, answer_rows(*std::get_if<std::vector<Tensor>>(&input), options_.dimension));
+    return std::vector{std::move(rows)};
   }
 
   SyntheticOptions options_;

@@ -93,3 +93,39 @@ TEST_CASE("classes: a listed tenant has the limits of its entry, the others thos
   CHECK(accepted("else") == 1);
   for (int i = 0; i < 5; ++i) release(next(cq));
 }
+
+TEST_CASE("classes: completions of one ordering key arrive in the order of the submits, and timing names the variant") {
+  Gate gate;
+  HostModel model;
+  model.run = [&gate](tidegate_batch* batch) {
+    gate.pass();
+    return answer_all(batch);
+  };
+  const Runtime runtime = make_runtime();
+  REQUIRE(add_host(runtime, model, R"({"batching.max_batch_size": 1, "batching.ordering": "per_key",
+    "replica.concurrency": 2, "replica.variant": "third edition"})") == TIDEGATE_OK);
+  const Queue cq = make_queue(runtime);
+  auto options = options_of(0, nullptr);
+  options.ordering_key = "session 7 and more";
+  options.ordering_key_length = 9;
+  for (std::uint64_t tag = 1; tag <= 20; ++tag) {
+    REQUIRE(submit(runtime, cq, "text", tag, nullptr, &options) == TIDEGATE_OK);
+  }
+  gate.open();
+  for (std::uint64_t tag = 1; tag <= 20; ++tag) {
+    const tidegate_completion record = next(cq);
+    CHECK(record.tag == tag);
+    auto timing = initialised<tidegate_timing>();
+    REQUIRE(tidegate_result_timing(record.result, &timing, nullptr) == TIDEGATE_OK);
+    CHECK(std::string(timing.variant, timing.variant_length) == "third edition");
+    CHECK(timing.parts == 1);
+    release(record);
+  }
+  options.priority = TIDEGATE_PRIORITY_CRITICAL;
+  CHECK(submit(runtime, cq, "text", 21, nullptr, &options) == TIDEGATE_E_INVALID);
+  options = options_of(0, nullptr);
+  const std::string longer(257, 'k');
+  options.ordering_key = longer.c_str();
+  options.ordering_key_length = TIDEGATE_NUL;
+  CHECK(submit(runtime, cq, "text", 22, nullptr, &options) == TIDEGATE_E_INVALID);
+}

@@ -214,3 +214,44 @@ TEST_CASE("engine: real threads answer futures from many callers") {
   CHECK(right == 2000);
   CHECK(engine.metrics().value("tidegate_requests_total", {{"outcome", "answered"}}) == 2000);
 }
+
+TEST_CASE("engine: an answer names the variant that computed it, one from the cache names none") {
+  EngineRig rig;
+  std::vector<Replica> replicas;
+  for (const char* own : {"", "cheap"}) {
+    auto runner = std::make_unique<FakeRunner>();
+    runner->mutable_info().variant = "f32";
+    replicas.push_back({std::move(runner), {.variant = own}});
+  }
+  ModelOptions alone;
+  alone.batching.max_batch_size = 1;
+  REQUIRE(rig.engine->add_model("two", std::move(replicas), alone));
+  Answer first, second, hit;
+  REQUIRE(rig.engine->infer({"two", "a", {}}, first.callback()));
+  REQUIRE(rig.engine->infer({"two", "b", {}}, second.callback()));
+  rig.settle();
+  CHECK((*first.result)->variant == "f32");
+  CHECK((*second.result)->variant == "cheap");
+  REQUIRE(rig.engine->infer({"two", "a", {}}, hit.callback()));
+  rig.settle();
+  CHECK((*hit.result)->source == AnswerSource::cache);
+  CHECK((*hit.result)->variant.empty());
+}
+
+TEST_CASE("engine 4.13/24: a model whose longest text would break a cap is refused, with the cap and the number") {
+  EngineRig rig;
+  for (const bool in_queue : {false, true}) {
+    std::vector<Replica> replicas;
+    auto runner = std::make_unique<FakeRunner>();
+    runner->mutable_info().max_tokens = 256;
+    replicas.push_back({std::move(runner), {}});
+    ModelOptions options;
+    (in_queue ? options.admission.max_queued_tokens : options.batching.max_batch_tokens) = 255;
+    const auto added = rig.engine->add_model("long", std::move(replicas), options);
+    REQUIRE_FALSE(added);
+    CHECK(added.error().code() == ErrorCode::invalid_argument);
+    const std::string_view cap = in_queue ? "admission.max_queued_tokens is 255" : "batching.max_batch_tokens is 255";
+    CHECK(added.error().message().find(cap) != std::string_view::npos);
+    CHECK(added.error().message().find("256 tokens") != std::string_view::npos);
+  }
+}

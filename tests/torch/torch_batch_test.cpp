@@ -266,3 +266,36 @@ TEST_CASE("torch batch: threads share one model") {
   for (auto& thread : threads) thread.join();
   CHECK(wrong == std::array<int, 4>{});
 }
+
+TEST_CASE("torch batch: items that lead with rows are run behind one another, split and joined to the same bits") {
+  const std::string file = test::made_by("make_models.py") + "/affine.pt";
+  const auto runner = load_torchscript({.file = file, .sha256 = test::sha256_of_file(file), .rows = ItemRows::leading});
+  REQUIRE(runner);
+  const auto rows_from = [](int first, std::int64_t rows) {
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < rows * 3; ++i) values.push_back(static_cast<float>((first + i) % 17 - 8));
+    return std::vector{floats({rows, 3}, values)};
+  };
+  const auto together = run_batch(**runner, {rows_from(0, 7), rows_from(21, 2)});
+  REQUIRE(together.at(0));
+  REQUIRE(together.at(1));
+  CHECK(together[0]->front().shape() == Shape{7, 4});
+  CHECK(together[1]->front().shape() == Shape{2, 4});
+  const auto whole = (*runner)->prepare(rows_from(0, 7));
+  REQUIRE(whole);
+  CHECK(whole->size.rows == 7);
+  auto parts = (*runner)->split(*whole, {3, 1000, 1000});
+  REQUIRE(parts);
+  CHECK(parts->size() == 3);
+  std::vector<std::vector<Tensor>> answers;
+  for (PreparedInput& part : *parts) {
+    const auto one = run_batch(**runner, {part.input});
+    REQUIRE(one.front());
+    answers.push_back(*one.front());
+  }
+  const auto joined = (*runner)->join(std::move(answers));
+  REQUIRE(joined);
+  CHECK(joined->front().shape() == Shape{7, 4});
+  CHECK(values_of(joined->front()) == values_of(together[0]->front()));
+  CHECK_FALSE((*runner)->prepare(std::vector{floats({}, {1.0F})}));
+}

@@ -31,7 +31,7 @@ TIDEGATE_API tidegate_status tidegate_model_load(tidegate_runtime *runtime, cons
 TIDEGATE_API tidegate_status tidegate_model_get(tidegate_runtime *runtime, const char *name, size_t length,
                                                 tidegate_model **model, tidegate_error **err) TIDEGATE_NOEXCEPT;
 
-/* {"name", "kind", "fingerprint", "deterministic", "max_tokens", "notes"}.
+/* {"name", "kind", "fingerprint", "deterministic", "max_tokens", "variant", "notes"}.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
  * Errors: SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_model_info_json(const tidegate_model *model, char **text, size_t *length,
@@ -82,7 +82,9 @@ typedef struct tidegate_backend {
 
 /* Serves `name` from a function of the program. `json` (NULL = defaults) sets
  * "batching.*", "admission.*", "replica.concurrency" and "fingerprint": a text
- * that names model and version. Without a fingerprint answers are never cached.
+ * that names model and version. Without a fingerprint answers are never cached. With "rows" =
+ * "leading" the tensors of an item lead with its rows, as many in each, and so must those of its
+ * answer: a request of more rows than a batch then runs as several items, joined again.
  * The table is copied; on success `ctx` is the library's until destroy(ctx).
  * Since: 1.0   Thread: Any   Blocks: no   Owns: takes table->ctx; *model, release it
  * Errors: EXISTS, UNSUPPORTED (table of a newer version), SHUTTING_DOWN */

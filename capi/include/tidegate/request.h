@@ -47,6 +47,10 @@ typedef struct tidegate_request_options {
   tidegate_priority priority;
   const char *tenant;   /* whose request it is, UTF-8, at most 256 bytes; copied; NULL = nobody's */
   size_t tenant_length; /* TIDEGATE_NUL = up to the first NUL */
+  /* Completions of equal keys arrive in the order of acceptance, where "batching.ordering" of the
+   * model is "per_key"; elsewhere INVALID. UTF-8, at most 256 bytes; copied; NULL = in no order. */
+  const char *ordering_key;
+  size_t ordering_key_length; /* TIDEGATE_NUL = up to the first NUL */
 } tidegate_request_options;
 
 /* Submits one text (UTF-8, may hold NUL bytes; TIDEGATE_NUL as length stops at the

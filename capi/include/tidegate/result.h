@@ -55,6 +55,12 @@ typedef struct tidegate_timing {
   int32_t replica;     /* replica that computed it, -1 = none */
   uint32_t reserved;   /* 0 */
   int64_t dispatch_ns; /* batch formed to its start on a worker */
+  /* Variant of the model that computed it ("f32", "int8", "replica.variant"), ending in NUL and borrowed
+   * from the result; "" where it has no name and for answers from a cache. */
+  const char *variant;
+  size_t variant_length;
+  uint32_t parts;     /* it was computed in: above 1 where it was larger than a batch; 0 = not computed */
+  uint32_t reserved2; /* 0 */
 } tidegate_timing;
 
 /* An answer. Immutable: any number of threads may read it, one releases it. Keeps

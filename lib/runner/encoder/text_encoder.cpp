@@ -128,6 +128,7 @@ void TextEncoderRunner::describe(const PreparedNetwork& prepared, KernelSet kern
   digest.update_u64(kArithmeticRevision).update_field(encoder_->description());
   digest.update_u64(model_->max_tokens).update_field(prompt_);
   info_.fingerprint = digest.finish();
+  info_.variant = precision;
   info_.notes = {"precision: " + precision, "kernels: " + std::string(to_string(kernels))};
   info_.notes.insert(info_.notes.end(), prepared.notes.begin(), prepared.notes.end());
   if (const std::string reason = why_not_faster(cpu_features()); !reason.empty()) info_.notes.push_back(reason);

@@ -59,12 +59,18 @@ Result<void> check_version() {
                                                 ", but libtorch " + version + " was found");
 }
 
+/// Of one item in the batch.
+std::int64_t rows_of(const std::vector<Tensor>& item, ItemRows rows) {
+  return rows == ItemRows::leading ? item.front().shape().front() : 1;
+}
+
 /// Always a copy: a script may write to its arguments, and a Tensor never changes.
-at::Tensor stack(std::span<const std::vector<Tensor>* const> items, std::size_t argument) {
-  const Tensor& first = (*items[0])[argument];
-  std::vector<std::int64_t> sizes{static_cast<std::int64_t>(items.size())};
-  sizes.insert(sizes.end(), first.shape().begin(), first.shape().end());
-  at::Tensor batch = at::empty(sizes, at::TensorOptions().dtype(torch_type(first.type())));
+at::Tensor stack(std::span<const std::vector<Tensor>* const> items, std::size_t argument, ItemRows rows) {
+  const Shape& first = (*items[0])[argument].shape();
+  std::vector<std::int64_t> sizes{0};
+  sizes.insert(sizes.end(), rows == ItemRows::leading ? first.begin() + 1 : first.begin(), first.end());
+  for (const std::vector<Tensor>* item : items) sizes[0] += rows_of(*item, rows);
+  at::Tensor batch = at::empty(sizes, at::TensorOptions().dtype(torch_type((*items[0])[argument].type())));
   auto* out = static_cast<std::byte*>(batch.data_ptr());
   for (const std::vector<Tensor>* item : items) {
     const auto bytes = (*item)[argument].bytes();
@@ -109,29 +115,36 @@ std::string shape_text(at::IntArrayRef sizes) {
   return "[" + text + "]";
 }
 
-/// Appends output number `index` to every item's list.
-Result<void> split(const at::Tensor& output, std::size_t index, std::vector<std::vector<Tensor>>& answers) {
+/// Output number `index`, in pieces, one for each item.
+Result<std::vector<Tensor>> split(const at::Tensor& output, std::size_t index,
+                                  std::span<const std::vector<Tensor>* const> items, ItemRows leading) {
   const auto type = our_type(output.scalar_type());
   if (!type || output.layout() != at::kStrided) {
     return Error(ErrorCode::unsupported,
                  output_name(index) + " has type " + output.toString() + ", which Tidegate has not");
   }
-  const auto count = static_cast<std::int64_t>(answers.size());
+  std::int64_t count = 0;
+  for (const std::vector<Tensor>* item : items) count += rows_of(*item, leading);
   if (output.dim() == 0 || output.size(0) != count) {
     return Error(ErrorCode::unsupported, output_name(index) + " has shape " + shape_text(output.sizes()) +
                                              "; its leading dimension must be the batch, here " +
                                              std::to_string(count));
   }
   const at::Tensor rows = output.to(at::kCPU).resolve_neg().contiguous();
-  const Shape shape(rows.sizes().begin() + 1, rows.sizes().end());
-  const std::size_t stride = rows.nbytes() / answers.size();
+  const std::size_t stride = rows.nbytes() / static_cast<std::size_t>(count);
   const auto* bytes = static_cast<const std::byte*>(rows.const_data_ptr());
-  for (std::size_t i = 0; i < answers.size(); ++i) {
+  std::vector<Tensor> pieces;
+  for (const std::vector<Tensor>* item : items) {
+    const std::int64_t own = rows_of(*item, leading);
+    Shape shape(rows.sizes().begin() + 1, rows.sizes().end());
+    if (leading == ItemRows::leading) shape.insert(shape.begin(), own);
+    const std::size_t size = stride * static_cast<std::size_t>(own);
     // A copy, so that one answer that is kept does not keep the batch.
-    TIDEGATE_TRY(Tensor tensor, Tensor::copy_of(*type, shape, {bytes + i * stride, stride}));
-    answers[i].push_back(std::move(tensor));
+    TIDEGATE_TRY(Tensor tensor, Tensor::copy_of(*type, std::move(shape), {bytes, size}));
+    bytes += size;
+    pieces.push_back(std::move(tensor));
   }
-  return {};
+  return pieces;
 }
 
 class ScriptModel final : public TorchModel {
@@ -161,22 +174,27 @@ class ScriptModel final : public TorchModel {
     return {};
   }
 
-  Result<std::vector<std::vector<Tensor>>> forward(std::span<const std::vector<Tensor>* const> items) const override {
-    return torch_call("the model failed", ErrorCode::backend_failed, [&] { return forward_or_throw(items); });
+  Result<std::vector<std::vector<Tensor>>> forward(std::span<const std::vector<Tensor>* const> items,
+                                                   ItemRows rows) const override {
+    return torch_call("the model failed", ErrorCode::backend_failed, [&] { return forward_or_throw(items, rows); });
   }
 
  private:
-  Result<std::vector<std::vector<Tensor>>> forward_or_throw(std::span<const std::vector<Tensor>* const> items) const {
+  Result<std::vector<std::vector<Tensor>>> forward_or_throw(std::span<const std::vector<Tensor>* const> items,
+                                                            ItemRows rows) const {
     // The count is kept per thread by OpenMP, so models with different counts on
     // different threads do not disturb each other.
     if (at::get_num_threads() != threads_) at::set_num_threads(threads_);
     const c10::InferenceMode inference;
     std::vector<c10::IValue> arguments;
-    for (std::size_t i = 0; i < items[0]->size(); ++i) arguments.emplace_back(stack(items, i));
+    for (std::size_t i = 0; i < items[0]->size(); ++i) arguments.emplace_back(stack(items, i, rows));
     const c10::IValue answer = method_(std::move(arguments));
     TIDEGATE_TRY(const std::vector<at::Tensor> outputs, tensors_of(answer));
     std::vector<std::vector<Tensor>> answers(items.size());
-    for (std::size_t i = 0; i < outputs.size(); ++i) TIDEGATE_CHECK(split(outputs[i], i, answers));
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      TIDEGATE_TRY(std::vector<Tensor> pieces, split(outputs[i], i, items, rows));
+      for (std::size_t item = 0; item < items.size(); ++item) answers[item].push_back(std::move(pieces[item]));
+    }
     return answers;
   }
 

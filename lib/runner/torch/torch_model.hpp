@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tidegate/runner.hpp"
 #include "tidegate/tensor.hpp"
 
 namespace tidegate {
@@ -30,14 +31,13 @@ class TorchModel {
   [[nodiscard]] virtual std::size_t least_arguments() const noexcept = 0;
   [[nodiscard]] virtual std::size_t most_arguments() const noexcept = 0;
 
-  /// One call of `forward` on the items stacked along a new leading dimension; the
-  /// answers, split again, one list of tensors an item. All items must have the types
-  /// and shapes of the first. Blocks. The calling thread's intra-op thread count is set
-  /// to the model's and stays so.
-  /// Errors: backend_failed (the script's own reason), out_of_memory, unsupported (an
-  /// answer that is not tensors with the batch as leading dimension).
+  /// One call of `forward` on the items stacked along a new leading dimension, or, where
+  /// they lead with rows, along that; the answers, split again, one list of tensors an item. All
+  /// items must have the types and shapes of the first, but for the rows. Blocks. The calling thread's intra-op thread
+  /// count is set to the model's and stays so. Errors: backend_failed (the script's own reason), out_of_memory,
+  /// unsupported (an answer that is not tensors with the batch as leading dimension).
   [[nodiscard]] virtual Result<std::vector<std::vector<Tensor>>> forward(
-      std::span<const std::vector<Tensor>* const> items) const = 0;
+      std::span<const std::vector<Tensor>* const> items, ItemRows rows) const = 0;
 };
 
 }  // namespace tidegate

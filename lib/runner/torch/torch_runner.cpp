@@ -9,6 +9,7 @@
 #include "base/mapped_file.hpp"
 #include "base/sha256.hpp"
 #include "base/try.hpp"
+#include "runner/row_split.hpp"
 #include "runner/torch/torch_call.hpp"
 
 namespace tidegate {
@@ -47,7 +48,7 @@ Result<std::string> read_verified(const std::string& file, std::string_view sha2
                   found, sha256));
 }
 
-ModelInfo describe(std::string_view sha256, std::uint32_t threads) {
+ModelInfo describe(std::string_view sha256, std::uint32_t threads, ItemRows rows) {
   ModelInfo info;
   info.kind = "torchscript";
   info.deterministic = false;
@@ -58,6 +59,7 @@ ModelInfo describe(std::string_view sha256, std::uint32_t threads) {
     hash.update_field(value);
     versions += fmt::format("{} {}, ", name, value);
   }
+  if (rows == ItemRows::leading) hash.update_field("leading rows");
   info.fingerprint = hash.finish();
   info.threads = threads;
   info.notes = {fmt::format("{}{} intra-op thread{}", versions, threads, threads == 1 ? "" : "s"),
@@ -66,12 +68,13 @@ ModelInfo describe(std::string_view sha256, std::uint32_t threads) {
 }
 
 /// Equal for items that can be stacked.
-std::vector<std::int64_t> signature_of(const std::vector<Tensor>& tensors) {
+std::vector<std::int64_t> signature_of(const std::vector<Tensor>& tensors, ItemRows rows) {
   std::vector<std::int64_t> signature;
   for (const Tensor& tensor : tensors) {
     signature.push_back(static_cast<std::int64_t>(tensor.type()));
     signature.push_back(static_cast<std::int64_t>(tensor.shape().size()));
-    signature.insert(signature.end(), tensor.shape().begin(), tensor.shape().end());
+    const auto own = tensor.shape().begin() + (rows == ItemRows::leading ? 1 : 0);
+    signature.insert(signature.end(), own, tensor.shape().end());
   }
   return signature;
 }
@@ -94,8 +97,8 @@ Result<std::unique_ptr<ModelRunner>> TorchRunner::create(const TorchScriptOption
         if (!model) {
           return Error(model.error().code(), fmt::format("'{}': {}", options.file, model.error().message()));
         }
-        return std::unique_ptr<ModelRunner>(
-            std::make_unique<TorchRunner>(*std::move(model), describe(sha256, options.threads)));
+        return std::unique_ptr<ModelRunner>(std::make_unique<TorchRunner>(
+            *std::move(model), describe(sha256, options.threads, options.rows), options.rows));
       });
 }
 
@@ -127,9 +130,23 @@ Result<PreparedInput> TorchRunner::prepare(Input input) {
     signature ^= signature >> 32U;
   }
   prepared.signature = signature;
+  if (rows_ == ItemRows::leading) {
+    TIDEGATE_TRY(const std::uint32_t rows, leading_rows(input));
+    prepared.size = row_size(input, rows);
+  }
   prepared.input = std::move(input);
   return prepared;
 }
+
+Result<std::vector<PreparedInput>> TorchRunner::split(const PreparedInput& input, const ItemSize& limit) {
+  if (rows_ == ItemRows::one) return ModelRunner::split(input, limit);
+  return split_rows(input, limit, [](const Input& part) -> Result<ItemSize> {
+    TIDEGATE_TRY(const std::uint32_t rows, leading_rows(part));
+    return row_size(part, rows);
+  });
+}
+
+Result<std::vector<Tensor>> TorchRunner::join(std::vector<std::vector<Tensor>> parts) { return join_rows(parts); }
 
 void TorchRunner::run(std::span<BatchItem> batch) {
   std::map<std::vector<std::int64_t>, std::vector<std::size_t>> groups;
@@ -139,7 +156,7 @@ void TorchRunner::run(std::span<BatchItem> batch) {
       batch[i].output = Error(ErrorCode::invalid_argument, "this model takes tensors, not text");
       continue;
     }
-    groups[signature_of(*tensors)].push_back(i);
+    groups[signature_of(*tensors, rows_)].push_back(i);
   }
   for (const auto& [signature, group] : groups) run_group(batch, group);
 }
@@ -147,7 +164,7 @@ void TorchRunner::run(std::span<BatchItem> batch) {
 void TorchRunner::run_group(std::span<BatchItem> batch, std::span<const std::size_t> group) {
   std::vector<const std::vector<Tensor>*> inputs;
   for (const std::size_t i : group) inputs.push_back(&std::get<std::vector<Tensor>>(batch[i].input->input));
-  auto answers = model_->forward(inputs);
+  auto answers = model_->forward(inputs, rows_);
   if (answers) {
     for (std::size_t i = 0; i < group.size(); ++i) batch[group[i]].output = std::move((*answers)[i]);
     return;

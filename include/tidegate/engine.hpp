@@ -45,7 +45,7 @@ enum class Calibration : std::uint8_t { on, off };
 /// single batch that takes longer is not cut short.
 struct CalibrationOptions {
   Calibration mode = Calibration::on;
-  std::vector<Input> inputs{};  ///< of about three lengths; empty = ModelInfo::sample_inputs
+  std::vector<Input> inputs{};  ///< of about three lengths; empty = ModelInfo::sample_texts
   /// Where the profile is kept; empty = ModelInfo::folder, and nowhere if that is empty too.
   std::string folder{};
 };

@@ -73,9 +73,9 @@ struct ModelInfo {
   std::string variant;             ///< of the model, as Response::variant: "f32", "int8", ...; may be empty
   std::vector<std::string> notes;  ///< for `doctor`: kernel set, why a faster one was refused
   std::uint32_t threads = 1;       ///< cores one batch uses
-  /// A few inputs of different length to measure the model with when it is loaded; empty
-  /// = it cannot be measured without its user's (CalibrationOptions::inputs).
-  std::vector<Input> sample_inputs{};
+  /// A few texts of different length to measure the model with when it is loaded; empty
+  /// = it cannot be measured without its user's inputs (CalibrationOptions::inputs).
+  std::vector<std::string> sample_texts{};
   std::string folder{};  ///< where files that belong to the model may be kept; empty = nowhere
   /// Digest of all that `prepare` depends on, in models whose PreparedInput keeps the
   /// input: two with equal ones run each other's prepared inputs. Zero = not known.

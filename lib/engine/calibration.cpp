@@ -6,6 +6,7 @@
 
 #include "base/try.hpp"
 #include "engine/guarded_call.hpp"
+#include "request/copy_input.hpp"
 
 namespace tidegate {
 namespace {
@@ -58,7 +59,7 @@ Result<std::vector<CalibrationPoint>> calibrate(ModelRunner& runner, std::span<c
   const TimePoint start = clock.now();
   std::vector<PreparedInput> prepared;
   for (const Input& input : inputs) {
-    auto ready = guarded_prepare(runner, Input(input));
+    auto ready = guarded_prepare(runner, copy_input(input));
     if (!ready) return std::vector<CalibrationPoint>{};
     prepared.push_back(*std::move(ready));
   }

@@ -3,6 +3,7 @@
 
 #include "engine/guarded_call.hpp"
 #include "engine/pipeline.hpp"
+#include "request/copy_input.hpp"
 #include "request/request_key.hpp"
 
 namespace tidegate {
@@ -30,7 +31,7 @@ std::optional<Response> Pipeline::try_cached(const Request& request) {
   if (!uses_cache(key)) return std::nullopt;
   auto hit = services_->cache->get_in_memory(key);
   if (!hit) return std::nullopt;
-  if (hit->age == MemoryHit::Age::to_be_renewed) renew(Input(request.input), {});
+  if (hit->age == MemoryHit::Age::to_be_renewed) renew(copy_input(request.input), {});
   return response_of(*std::move(hit));
 }
 

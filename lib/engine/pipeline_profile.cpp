@@ -8,6 +8,7 @@
 #include "engine/calibration.hpp"
 #include "engine/pipeline.hpp"
 #include "engine/profile_file.hpp"
+#include "request/copy_input.hpp"
 
 namespace tidegate {
 namespace {
@@ -50,7 +51,9 @@ Result<void> Pipeline::learn_speed(const CalibrationOptions& options, const Batc
     }
     if (!text.empty()) metrics_.profile_file("ignored");
   }
-  const std::vector<Input>& inputs = options.inputs.empty() ? model.sample_inputs : options.inputs;
+  std::vector<Input> inputs;
+  for (const Input& input : options.inputs) inputs.push_back(copy_input(input));
+  if (inputs.empty()) inputs.assign(model.sample_texts.begin(), model.sample_texts.end());
   if (inputs.empty()) return {};
   TIDEGATE_TRY(const auto points, calibrate(*runners_.begin()->second, inputs, batching, *services_->clock));
   MutexLock lock(mutex_);

@@ -4,6 +4,7 @@
 
 #include "engine/guarded_call.hpp"
 #include "engine/pipeline.hpp"
+#include "request/copy_input.hpp"
 #include "request/request_key.hpp"
 
 namespace tidegate {
@@ -89,7 +90,11 @@ bool Pipeline::take_over(PendingRequest& from, const SchedulerCore::Waiting& wai
   bool joined = false;
   bool taken = false;
   try {
-    PreparedInput input = former.input;
+    PreparedInput input;
+    input.input = copy_input(former.input.input);
+    input.tokens = former.input.tokens;
+    input.size = former.input.size;
+    input.signature = former.input.signature;
     std::optional<CacheKey> key;
     if (former.key && info().deterministic) key = make_request_key(info().fingerprint, former.input.input);
     work = &works_.acquire();

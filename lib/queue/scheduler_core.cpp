@@ -484,7 +484,9 @@ LatencyProfile SchedulerCore::profile() const noexcept { return state_->model.pr
 Duration SchedulerCore::expected_time(TimePoint now, Priority priority) const noexcept {
   if (state_->outlook().model == nullptr) return Duration::zero();
   constexpr double kMost = 9e18;
-  return Duration(static_cast<std::int64_t>(std::min(kMost, state_->estimated_time(now, {}, priority))));
+  Submission newcomer;
+  newcomer.priority = priority;
+  return Duration(static_cast<std::int64_t>(std::min(kMost, state_->estimated_time(now, {}, newcomer))));
 }
 
 void SchedulerCore::share_slots(SlotLender& lender) noexcept { state_->lender = &lender; }

@@ -159,7 +159,7 @@ class SyntheticRunner final : public ModelRunner {
     if (options_.clock == nullptr) options_.clock = make_steady_clock();
     info_.kind = "synthetic";
     // The times decide when an answer comes, not what it is.
-    if (may_be_sampled) info_.sample_inputs = {words(4), words(32), words(128)};
+    if (may_be_sampled) info_.sample_texts = {words(4), words(32), words(128)};
     info_.preparation = Sha256().update_field("synthetic input 1").finish();
     Sha256 hash;
     hash.update_field("synthetic 1").update_u64(options_.dimension);

@@ -29,8 +29,10 @@ class World {
     per_token_ = pick(1, 20) * 1'000;
     per_row_ = pick(0, 300) * 1'000;
     lengths_ = pick(0, 2);
-    // Long enough for a queue to stand, in one world of eight.
-    events_ = seed % 8 == 0 ? 8 * kEvents : kEvents;
+    // Long enough for a queue to stand, in one world of sixteen.
+    stands_ = seed % 16 == 0;
+    events_ = stands_ ? 8 * kEvents : kEvents;
+    mixed_ = mixed_ || stands_;
   }
 
   void run() {
@@ -81,7 +83,7 @@ class World {
     if (lengths_ == 1) length = pick(0, 3) == 0 ? pick(100, 200) : pick(5, 20);
     if (lengths_ == 2) length = 30;
     const ItemSize size{pick(0, 9) == 0 ? 2U : 1U, length, pick(0, 500)};
-    const Deadline deadline = pick(0, 2) == 0 ? driver_.now + Duration(pick(0, 60) * kMilli) : kNoDeadline;
+    const Deadline deadline = !stands_ && pick(0, 2) == 0 ? driver_.now + Duration(pick(0, 60) * kMilli) : kNoDeadline;
     Who who{Priority::interactive, 0, pick(0, 19) == 0 ? 1U : 0U};
     if (mixed_) who = {static_cast<Priority>(pick(0, 2)), static_cast<std::uint8_t>(pick(0, 2)), who.signature};
     driver_.submit(size, deadline, {}, who);
@@ -122,6 +124,7 @@ class World {
   std::mt19937 random_;
   SchedulerDriver driver_;
   int events_ = 0;
+  bool stands_ = false;  ///< nobody has a deadline, so that only CoDel keeps the queue short
   Ticks base_ = 0, per_token_ = 0, per_row_ = 0;
   std::uint32_t lengths_ = 0;
   bool mixed_ = false;  ///< classes and tenants
@@ -148,7 +151,8 @@ TEST_CASE("queue 4.13/3, 4, 8, 9, 10, 14: random traffic with every rule on keep
     would_miss += world.driver().core.stats().would_miss;
   }
   // The traffic is worth its name only if each rule decides among it.
-  for (const std::uint64_t count : {cut, filled_up, newest_first, would_miss, learned}) CHECK(count > kWorlds / 10);
+  for (const std::uint64_t count : {cut, filled_up, would_miss, learned}) CHECK(count > kWorlds / 10);
+  CHECK(newest_first > 0);
 }
 
 TEST_CASE("queue 4.13/19: with every rule on, equal traffic gives equal batches") {

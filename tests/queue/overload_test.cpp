@@ -212,11 +212,12 @@ class Flip {
     if (!std::binary_search(before.begin(), before.end(), work)) return;
     ++(work == before.back() ? newest : work == before.front() ? oldest : between);
   }
-  void play(int rounds, int arrivals) {
+  /// `arrivals` interactive requests a round, and one of class batch every so many rounds.
+  void play(int rounds, int arrivals, int batch_every = 2) {
     newest = oldest = between = 0;
     for (int i = 0; i < rounds; ++i) {
       for (int n = 0; n < arrivals; ++n) submit(kInteractive);
-      if (i % 2 == 0) submit(kBatch);
+      if (i % batch_every == 0) submit(kBatch);
       run();
     }
   }
@@ -244,8 +245,8 @@ TEST_CASE("queue 4.13/44: while the queue stands class batch runs its newest fir
   CHECK(flip.between == 0);
   const auto decisions = flip.driver.core.decisions();
   CHECK(std::any_of(decisions.begin(), decisions.end(), [](const BatchDecision& one) { return one.newest_first; }));
-  flip.play(40, 0);  // no more interactive ones: what is left is worked off, in order again
-  flip.play(40, 0);
+  flip.play(250, 0, 1);  // no more interactive ones: two intervals later what is left is worked off in order again
+  flip.play(100, 0, 1);
   CHECK(flip.newest == 0);
   CHECK(flip.oldest > 10);
   flip.driver.finish_all();
@@ -253,7 +254,8 @@ TEST_CASE("queue 4.13/44: while the queue stands class batch runs its newest fir
 
 TEST_CASE("queue 4.13/44: in an overload who has a deadline keeps his place before the newest of class batch") {
   Flip flip;
-  flip.play(400, 2);
+  for (int i = 0; i < 11; ++i) flip.submit(kBatch);
+  flip.play(420, 2);
   REQUIRE(flip.newest > 10);
   const auto urgent = static_cast<std::uint32_t>(flip.driver.works.size());
   flip.submit(kBatch, flip.driver.now + Duration(200 * kMilli));

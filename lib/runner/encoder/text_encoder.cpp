@@ -111,7 +111,7 @@ void TextEncoderRunner::add_samples(const TextEncoderOptions& options) {
   for (const std::size_t sentences : {1UL, 4UL, 16UL}) {
     std::string text;
     for (std::size_t i = 0; i < sentences; ++i) text.append(i == 0 ? "" : " ").append(texts[i]);
-    info_.sample_inputs.emplace_back(std::move(text));
+    info_.sample_texts.push_back(std::move(text));
   }
   info_.threads = options.threads;
   info_.preparation = preparation_digest();

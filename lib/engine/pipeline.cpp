@@ -401,9 +401,9 @@ Result<Response> Pipeline::await(PendingRequest& own) noexcept {
     const std::uint32_t signal = own.signal.load(std::memory_order_acquire);
     if ((signal & PendingRequest::kLead) != 0) {
       own.signal.fetch_and(~PendingRequest::kLead, std::memory_order_relaxed);
-      run(*own.lead);
-    } else if ((signal & PendingRequest::kEnded) != 0) {
-      break;
+      run(*std::exchange(own.lead, nullptr));
+    } else if ((signal & PendingRequest::kEnded) != 0 && own.lead == nullptr) {
+      break;  // else it has ended, but a batch is on its way to this thread
     } else {
       own.signal.wait(signal, std::memory_order_acquire);
     }

@@ -77,7 +77,7 @@ struct alignas(64) Work {
 };
 
 /// Memory grows to the highest number of works alive at once, which the caps of the queue and
-/// of the requests in flight bound, and is kept until `trim`. Thread-compatible.
+/// of the requests in flight bound, and is kept. Thread-compatible.
 class WorkPool {
  public:
   WorkPool() = default;
@@ -106,17 +106,6 @@ class WorkPool {
     static_cast<void>(work.let_go());
     release(work);
   }
-
-  /// Frees the memory if no work is out.
-  void trim() noexcept {
-    if (out() > 0) return;
-    unpoison_all();
-    std::vector<std::unique_ptr<Work[]>>().swap(chunks_);
-    std::vector<Work*>().swap(free_);
-  }
-
-  /// Works acquired and not released.
-  [[nodiscard]] std::size_t out() const noexcept { return chunks_.size() * kChunk - free_.size(); }
 
  private:
   static constexpr std::size_t kChunk = 32;

@@ -13,6 +13,7 @@ void SchedulerCore::State::open_parts(Flight& whole, std::span<const SubmittedPa
     part.arrival = now;
     part.sequence = ++arrivals;
     part.tenant = whole.tenant;
+    part.signature = whole.signature;
     part.priority = whole.priority;
     part.urgent = whole.urgent;
     part.whole = &whole;

@@ -125,7 +125,7 @@ Result<PreparedInput> TorchRunner::prepare(Input input) {
   }
   // Tensors of other types or dimensions are another forward call: they gain nothing together.
   std::uint64_t signature = 0;
-  for (const std::int64_t one : signature_of(*tensors)) {
+  for (const std::int64_t one : signature_of(*tensors, rows_)) {
     signature = (signature ^ static_cast<std::uint64_t>(one)) * 0x9E3779B97F4A7C15ULL;
     signature ^= signature >> 32U;
   }

@@ -54,7 +54,7 @@ configure release
 cmake --build --preset release -j "$jobs"
 run_tests build
 if [ $sanitizers = yes ]; then
-  threaded=(base cache capi capi_internals disk engine metrics queue router runner)
+  threaded=(base cache capi capi_internals disk engine metrics queue redis router runner)
   export UBSAN_OPTIONS=print_stacktrace=1
   sanitize asan build-asan "${threaded[@]}" encoder_kernels encoder_model packing request scaling simulator tensor
   export TSAN_OPTIONS=second_deadlock_stack=1

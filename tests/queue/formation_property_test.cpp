@@ -152,7 +152,7 @@ TEST_CASE("queue 4.13/3, 4, 8, 9, 10, 14: random traffic with every rule on keep
   }
   // The traffic is worth its name only if each rule decides among it.
   for (const std::uint64_t count : {cut, filled_up, would_miss, learned}) CHECK(count > kWorlds / 10);
-  CHECK(newest_first > 0);
+  CHECK(newest_first >= kWorlds / 1000);  // seldom: too few worlds under a sanitizer
 }
 
 TEST_CASE("queue 4.13/19: with every rule on, equal traffic gives equal batches") {

@@ -345,13 +345,15 @@ TEST_CASE("disk tier: dropped from a completion on its own thread, it closes") {
   }
   {
     auto tier = world.open(disk_options(folder.path()));
-    std::promise<void> gone;
+    std::promise<void> returned, gone;  // a caller holds the tier until its call has returned
     const CacheKey key = key_of(1);
     CacheTier* const raw = tier.get();
-    raw->get_many(std::span(&key, 1), kNoDeadline, [&gone, held = std::move(tier)](auto) mutable {
+    raw->get_many(std::span(&key, 1), kNoDeadline, [&, held = std::move(tier)](auto) mutable {
+      returned.get_future().wait();
       held.reset();
       gone.set_value();
     });
+    returned.set_value();
     gone.get_future().wait();
   }
   CHECK(

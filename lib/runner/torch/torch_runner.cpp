@@ -73,7 +73,7 @@ std::vector<std::int64_t> signature_of(const std::vector<Tensor>& tensors, ItemR
   for (const Tensor& tensor : tensors) {
     signature.push_back(static_cast<std::int64_t>(tensor.type()));
     signature.push_back(static_cast<std::int64_t>(tensor.shape().size()));
-    const auto own = tensor.shape().begin() + (rows == ItemRows::leading ? 1 : 0);
+    const auto own = tensor.shape().begin() + (rows == ItemRows::leading && !tensor.shape().empty() ? 1 : 0);
     signature.insert(signature.end(), own, tensor.shape().end());
   }
   return signature;

@@ -193,13 +193,15 @@ TEST_CASE("redis tier: five silent look-ups open the breaker, then nothing waits
   const auto tier = make_tier(at(server), clock);
   run_into_silence(*tier, *clock);
   const std::size_t before = server.commands();
+  // One of the silent look-ups may have met the open breaker already.
+  const std::uint64_t refused_before = tier->redis_stats().refused;
   Asking asking;
   for (std::uint64_t i = 0; i < 100; ++i) {
     asking.ask(*tier, i);
     CHECK(asking.all_ended());
     store(*tier, redis_entry(i, 1));
   }
-  CHECK(tier->redis_stats().refused == 100);
+  CHECK(tier->redis_stats().refused - refused_before == 100);
   CHECK(tier->redis_stats().dropped_open == 100);
   CHECK(tier->stats().dropped == 100);
   CHECK(tier->stats().troubled == 1);

@@ -16,7 +16,7 @@ constexpr std::uint64_t kEntryBytes = 2 * heap_charge(sizeof(CacheKey) + 8 * siz
 std::size_t NegativeCache::KeyHash::operator()(const CacheKey& key) const noexcept { return hash_of(key); }
 
 std::optional<Error> NegativeCache::find(const CacheKey& key, TimePoint now) {
-  if (count_.load(std::memory_order_relaxed) == 0) return std::nullopt;
+  if (empty()) return std::nullopt;
   const MutexLock lock(mutex_);
   while (!entries_.empty() && entries_.back().expires_at <= now) drop(std::prev(entries_.end()));
   const auto found = by_key_.find(key);
@@ -49,7 +49,7 @@ void NegativeCache::put(const CacheKey& key, const Error& error, TimePoint now) 
 }
 
 void NegativeCache::erase(const CacheKey& key) {
-  if (count_.load(std::memory_order_relaxed) == 0) return;
+  if (empty()) return;
   const MutexLock lock(mutex_);
   const auto found = by_key_.find(key);
   if (found != by_key_.end()) drop(found->second);

@@ -12,12 +12,14 @@
 namespace tidegate {
 
 /// Errors that depend on the request alone (invalid_argument, too_large), for a short time. What was
-/// stored first goes first. Thread-safe; where it is empty, `find` costs one load.
+/// stored first goes first. Thread-safe.
 class NegativeCache {
  public:
   NegativeCache(std::uint64_t capacity_bytes, Duration time_to_live)
       : capacity_bytes_(capacity_bytes), time_to_live_(time_to_live) {}
 
+  /// One load; what is stored meanwhile may be missed.
+  [[nodiscard]] bool empty() const noexcept { return count_.load(std::memory_order_relaxed) == 0; }
   [[nodiscard]] std::optional<Error> find(const CacheKey& key, TimePoint now);
   /// Ignores errors that another attempt may not meet. Without memory nothing is stored.
   void put(const CacheKey& key, const Error& error, TimePoint now) noexcept;

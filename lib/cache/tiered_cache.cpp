@@ -223,7 +223,8 @@ std::optional<CacheHit> TieredCache::get_in_memory(const CacheKey& key) {
 }
 
 std::optional<Error> TieredCache::find_error(const CacheKey& key) {
-  return state_->errors.find(key, state_->clock->now());
+  // Mostly there is none, and then the clock need not be read.
+  return state_->errors.empty() ? std::nullopt : state_->errors.find(key, state_->clock->now());
 }
 
 void TieredCache::put_error(const CacheKey& key, const Error& error) noexcept {

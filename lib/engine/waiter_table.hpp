@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/prefetch.hpp"
 #include "queue/delivery_order.hpp"
 #include "queue/room.hpp"
 #include "queue/scheduler_core.hpp"
@@ -103,6 +104,7 @@ class WaiterTable {
     if (vacant_.empty()) grow();
     PendingRequest& waiter = slots_[vacant_.back()];
     vacant_.pop_back();
+    if (!vacant_.empty()) prefetch(slots_[vacant_.back()]);
     waiter.accepted = accepted;
     waiter.deadline = deadline;
     waiter.outcome = Outcome::answered;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/poison.hpp"
+#include "base/prefetch.hpp"
 #include "engine/similar_stage.hpp"
 #include "engine/split_request.hpp"
 #include "engine/stream_buffer.hpp"
@@ -90,6 +91,7 @@ class WorkPool {
     if (free_.empty()) grow();
     Work& work = *free_.back();
     free_.pop_back();
+    if (!free_.empty()) prefetch(*free_.back());
     unpoison(&work, sizeof(Work));
     work.hold();
     return work;

@@ -8,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/prefetch.hpp"
+
 namespace tidegate {
 
 /// Base of every record in a Slab: its place and its generation.
@@ -37,7 +39,9 @@ class Slab {
     free_.pop_back();
     const std::uint32_t index = node.index_;
     const std::uint32_t generation = node.generation_;
-    node = T{};
+    if (!free_.empty()) prefetch(*free_.back());
+    std::destroy_at(&node);
+    ::new (&node) T{};
     node.index_ = index;
     node.generation_ = generation;
     node.live_ = true;

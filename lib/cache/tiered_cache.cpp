@@ -172,6 +172,9 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   }
 
   void fill(State& state, std::size_t tier, CacheEntry& entry, std::vector<Tensor> outputs) {
+    if (entry.recompute_cost <= Duration::zero()) {
+      if (const auto facts = record_facts(key_, entry.record.bytes())) entry.recompute_cost = facts->recompute_cost;
+    }
     // No answer lives longer here than one computed here would.
     entry.time_to_live = std::min(entry.time_to_live, state.options.time_to_live);
     call_tier([&] { state.memory.put(entry); });
@@ -259,7 +262,8 @@ void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Dura
   call_tier([&] {
     const CacheOptions& options = state_->options;
     const Duration life = with_jitter(options.time_to_live, options.time_to_live_jitter_percent, key);
-    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life)), life, cost};
+    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life), cost), life, cost};
+    if (entry.record.bytes().empty()) return;  // beyond what a record holds
     state_->memory.put(entry);
     state_->store_further(entry, state_->options.tiers.size());
   });

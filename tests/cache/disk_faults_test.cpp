@@ -212,7 +212,7 @@ TEST_CASE("disk faults: a store of another format is emptied and the reset count
   const TemporaryFolder folder;
   const DiskWorld world;
   fill(world, folder.path());
-  std::ofstream(folder.path() + "/format") << "tidegate disk cache, format 2\n";
+  std::ofstream(folder.path() + "/format") << "tidegate disk cache, format 1\n";
   {
     const auto tier = world.open(disk_options(folder.path()));
     CHECK(tier->stats().resets == 1);

@@ -256,7 +256,7 @@ TEST_CASE("disk tier: the write budget drops what exceeds it and recovers with t
   const TemporaryFolder folder;
   const DiskWorld world;
   auto options = disk_options(folder.path());
-  options.write_bytes_per_second = 20'000;
+  options.write_bytes_per_second = 19'000;
   const auto tier = world.open(options);
   for (std::uint64_t i = 0; i < 100; ++i) store(*tier, disk_entry(i));
   const auto kept = [&](std::uint64_t from, std::uint64_t to) {
@@ -264,7 +264,7 @@ TEST_CASE("disk tier: the write budget drops what exceeds it and recovers with t
     for (std::uint64_t i = from; i < to; ++i) number += look_up(*tier, i) ? 1 : 0;
     return number;
   };
-  CHECK(kept(0, 100) == 10);  // of 1664 + 160 bytes each
+  CHECK(kept(0, 100) == 10);  // of 1608 + 160 bytes each
   CHECK(tier->stats().dropped == 90);
   world.pass(1s);
   for (std::uint64_t i = 100; i < 200; ++i) store(*tier, disk_entry(i));

@@ -83,7 +83,7 @@ TEST_CASE("redis faults: a reply cut at any byte is a miss, and the next look-up
       return Act{std::move(reply)};
     });
   }
-  REQUIRE(size > 300);
+  REQUIRE(size > 200);
   Spoiled spoiled;
   for (std::size_t cut = 0; cut < size; ++cut) {
     CAPTURE(cut);

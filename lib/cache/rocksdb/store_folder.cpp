@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kFormat = "tidegate disk cache, format 1\n";
+constexpr std::string_view kFormat = "tidegate disk cache, format 2\n";
 constexpr std::array<std::string_view, 6> kOurNames{"lock", "format", "format.tmp", "forgotten", "store", "probe"};
 
 Error refused(const std::string& folder, std::string_view what, std::string_view why) {

@@ -13,6 +13,7 @@
 #include "cache/cache_fixtures.hpp"
 #include "cache/rocksdb/disk_tier.hpp"
 #include "request/record_codec.hpp"
+#include "support/eventually.hpp"
 #include "support/manual_clock.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -88,17 +89,6 @@ inline void store(CacheTier& tier, const CacheEntry& entry) { tier.put_many(std:
 inline void forget(CacheTier& tier, std::uint64_t number) {
   const CacheKey key = key_of(number);
   tier.erase_many(std::span(&key, 1));
-}
-
-/// Waits for what another thread will do; false if it never does.
-template <class Condition>
-bool eventually(const Condition& condition) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::yield();
-  }
-  return true;
 }
 
 /// Bytes that the files under a folder take.

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <functional>
 #include <future>
 #include <string>
 #include <thread>
@@ -16,19 +15,10 @@
 #include "base/wall_time.hpp"
 #include "cache/redis/resp_reader.hpp"
 #include "request/record_codec.hpp"
+#include "support/eventually.hpp"
 #include "tidegate/redis_cache.hpp"
 
 namespace tidegate::test {
-
-/// True as soon as the condition holds; false after a time no test should need.
-inline bool eventually(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
-  }
-  return true;
-}
 
 inline CacheKey redis_key(std::uint64_t number) {
   CacheKey key;

@@ -65,7 +65,14 @@ tidegate_tensor_view view_of(const Tensor& tensor) noexcept {
 
 using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
 
-tidegate_status tidegate_result_status(const tidegate_result* result) noexcept { return status_of(state_of(result)); }
+tidegate_status tidegate_result_status(const tidegate_result* result) noexcept {
+  const HandleState state = state_of(result);
+  return state == HandleState::live ? result->status : status_of(state);
+}
+
+const tidegate_error* tidegate_result_error(const tidegate_result* result) noexcept {
+  return is_live(result) ? result->error : nullptr;
+}
 
 uint32_t tidegate_result_output_count(const tidegate_result* result) noexcept {
   return is_live(result) ? static_cast<uint32_t>(result->response.outputs.size()) : 0;

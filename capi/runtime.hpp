@@ -8,6 +8,7 @@
 #include "boundary.hpp"
 #include "mutex.hpp"
 #include "request_table.hpp"
+#include "stream_roster.hpp"
 #include "tidegate/config.hpp"
 #include "tidegate/model.h"
 
@@ -52,6 +53,8 @@ class Runtime {
   [[nodiscard]] const std::shared_ptr<Clock>& shared_clock() const noexcept { return clock_; }
   [[nodiscard]] const std::shared_ptr<RequestTable>& requests() const noexcept { return requests_; }
 
+  [[nodiscard]] StreamRoster& streams() noexcept { return streams_; }
+
   /// Passes a cancel on. False: `id` is not in flight.
   [[nodiscard]] bool cancel(Engine& engine, std::uint64_t id);
 
@@ -60,6 +63,7 @@ class Runtime {
 
   const std::shared_ptr<Clock> clock_;
   const std::shared_ptr<RequestTable> requests_;
+  StreamRoster streams_{};
   Mutex mutex_;
   std::condition_variable unused_{};                            // uses_ became 0
   std::unique_ptr<Engine> engine_ TIDEGATE_GUARDED_BY(mutex_);  // empty after shutdown

@@ -50,7 +50,7 @@ TIDEGATE_API tidegate_status tidegate_runtime_drain(tidegate_runtime *runtime, i
 TIDEGATE_API tidegate_status tidegate_runtime_shutdown(tidegate_runtime *runtime, int64_t timeout_ns,
                                                        tidegate_error **err) TIDEGATE_NOEXCEPT;
 
-/* Counters at this moment: {"requests": {...}, "cache": [...], "metrics": [...]}.
+/* Counters at this moment: {"requests": {...}, "open_streams": n, "cache": [...], "metrics": [...]}.
  * Ends in NUL; *length (may be NULL) excludes it.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
  * Errors: SHUTTING_DOWN (after shutdown) */

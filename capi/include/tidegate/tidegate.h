@@ -9,6 +9,7 @@
  *   result.h   answers and tensors
  *   cq.h       completion queues with a pollable descriptor
  *   request.h  submit, cancel, infer
+ *   stream.h   answers that arrive in chunks
  *
  * Tags on every function:
  *   Since   ABI version that added it
@@ -32,5 +33,6 @@
 #include "request.h"
 #include "result.h"
 #include "runtime.h"
+#include "stream.h"
 
 #endif

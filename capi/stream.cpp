@@ -100,7 +100,8 @@ Result<void> open(const tidegate_request& request, const StreamOptions& options,
   auto opened =
       (*engine)->stream({request.model, std::move(*input), engine_options(request.options, runtime.clock())}, options);
   if (!opened) return opened.error();
-  auto handle = std::make_unique<tidegate_stream>(request.runtime, std::make_shared<Stream>(std::move(*opened)), notice);
+  auto handle =
+      std::make_unique<tidegate_stream>(request.runtime, std::make_shared<Stream>(std::move(*opened)), notice);
   if (auto added = runtime.streams().add(handle->stream, cq != nullptr ? cq->queue.get() : nullptr); !added) {
     return added;
   }

@@ -190,9 +190,8 @@ Result<bool> Stream::Buffer::when_ready(OnReady on_ready) {
 
 bool Stream::Buffer::wait_ready(Duration bound) {
   MutexLock lock(mutex_);
-  static_cast<void>(lock.wait_for(changed_, bound, [this]() TIDEGATE_REQUIRES(mutex_) {
-    return has_event() || end_taken_;
-  }));
+  static_cast<void>(
+      lock.wait_for(changed_, bound, [this]() TIDEGATE_REQUIRES(mutex_) { return has_event() || end_taken_; }));
   return has_event();
 }
 

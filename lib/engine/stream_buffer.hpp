@@ -16,8 +16,9 @@ class Pipeline;
 
 /// Between the pipeline, which pushes chunks and the end, and the consumer, who takes them.
 /// Holds at most `buffer_chunks` chunks, and a chunk more than `buffer_bytes` bytes: the pipeline runs no
-/// step of a stream whose buffer is full, and a step emits one chunk at most. Thread-safe; its lock is a leaf that may be taken
-/// under Pipeline::mutex_. What throws when a chunk's delivery is posted is gone round: then the worker delivers it.
+/// step of a stream whose buffer is full, and a step emits one chunk at most. Thread-safe; its lock is a leaf that may
+/// be taken under Pipeline::mutex_. What throws when a chunk's delivery is posted is gone round: then the worker
+/// delivers it.
 class Stream::Buffer : public std::enable_shared_from_this<Buffer> {
  public:
   /// May throw std::bad_alloc. `opened`: when the request came.

@@ -187,6 +187,25 @@ Result<tidegate_status> submit_input(const Submit& submit, Input input, std::uin
   return TIDEGATE_OK;
 }
 
+/// Waits for the answer. Without a deadline the batch that the request starts may run on this thread; with one
+/// it runs on a library thread, so that the call returns in time whatever the model does.
+Result<Response> run(const tidegate_request& request, Input input) {
+  Runtime& runtime = *request.runtime;
+  tidegate::Request asked{request.model, std::move(input), engine_options(request.options, runtime.clock())};
+  if (asked.options.deadline == tidegate::kNoDeadline) {
+    auto engine = runtime.use(Runtime::Span::batch);
+    if (!engine) return engine.error();
+    return (*engine)->infer_and_wait(std::move(asked));
+  }
+  std::future<Result<Response>> pending;
+  {
+    auto engine = runtime.use();
+    if (!engine) return engine.error();
+    pending = (*engine)->infer_future(std::move(asked));
+  }
+  return pending.get();
+}
+
 }  // namespace
 
 tidegate_status tidegate_submit_text(tidegate_runtime* runtime, const tidegate_model* model, const char* text,
@@ -287,14 +306,7 @@ tidegate_status tidegate_infer(tidegate_request* request, tidegate_result** resu
     auto input = request->input();
     if (!input) return input.error();
     auto answer = std::make_unique<tidegate_result>();
-    std::future<Result<Response>> pending;
-    {
-      auto engine = request->runtime->use();
-      if (!engine) return engine.error();
-      pending = (*engine)->infer_future(
-          {request->model, std::move(*input), engine_options(request->options, request->runtime->clock())});
-    }
-    auto outcome = pending.get();
+    auto outcome = run(*request, *std::move(input));
     if (!outcome) return outcome.error();
     answer->response = std::move(*outcome);
     answer->done_ns = tidegate_clock_now_ns();

@@ -64,7 +64,7 @@ typedef struct tidegate_batch tidegate_batch;
 
 /* Must answer or fail every item of the batch before it returns; items left out
  * fail with ABANDONED. A status other than OK fails the items not yet answered
- * with HOST. Called on a library thread, by at most "replica.concurrency" threads
+ * with HOST. Called on a library thread, or on one that is inside tidegate_infer, by at most "replica.concurrency" threads
  * at a time. Must not wait for this runtime. Must not throw; a C++ exception that
  * leaves it all the same is caught and fails the batch with HOST. */
 typedef tidegate_status (*tidegate_run_batch_fn)(void *ctx, tidegate_batch *batch);

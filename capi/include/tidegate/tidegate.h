@@ -25,7 +25,6 @@
 #ifndef TIDEGATE_TIDEGATE_H
 #define TIDEGATE_TIDEGATE_H
 
-#include "base.h"
 #include "config.h"
 #include "cq.h"
 #include "error.h"

@@ -89,22 +89,6 @@ BatchItem* item_of(const tidegate_batch* batch, uint32_t item) noexcept {
   return is_live(batch) && item < batch->items.size() ? &batch->items[item] : nullptr;
 }
 
-/// Copies of `count` tensors of the host's.
-Result<std::vector<Tensor>> copy_tensors(const tidegate_tensor_view* views, uint32_t count) {
-  std::vector<Tensor> tensors;
-  if (count == 0) return tensors;
-  // The host's structs lie as far apart as the host knows them large.
-  const auto stride = struct_size_of(views, "outputs");
-  if (!stride) return stride.error();
-  for (uint32_t i = 0; i < count; ++i) {
-    const auto* const bytes = reinterpret_cast<const unsigned char*>(views) + std::size_t{i} * *stride;
-    auto tensor = copy_tensor(reinterpret_cast<const tidegate_tensor_view*>(bytes), "outputs");
-    if (!tensor) return tensor.error();
-    tensors.push_back(std::move(*tensor));
-  }
-  return tensors;
-}
-
 Error not_iterative() { return Error(ErrorCode::unsupported, "the model is not iterative"); }
 
 /// The status for a batch or item that is not there.
@@ -148,7 +132,7 @@ tidegate_status tidegate_batch_answer(tidegate_batch* batch, uint32_t item, cons
     if (found == nullptr) return missing(batch);
     if (outputs == nullptr && count > 0) return TIDEGATE_E_INVALID;
     if (count == 0 && !batch->model.iterative()) return TIDEGATE_E_INVALID;
-    auto tensors = copy_tensors(outputs, count);
+    auto tensors = copy_tensors(outputs, count, "outputs");
     if (!tensors) return tensors.error();
     found->output = *std::move(tensors);
     found->step = StepEnd::done;
@@ -185,7 +169,7 @@ tidegate_status tidegate_batch_emit(tidegate_batch* batch, uint32_t item, const 
     if (found == nullptr) return missing(batch);
     if (!batch->model.iterative()) return not_iterative();
     if (chunk == nullptr || count == 0) return TIDEGATE_E_INVALID;
-    auto tensors = copy_tensors(chunk, count);
+    auto tensors = copy_tensors(chunk, count, "chunk");
     if (!tensors) return tensors.error();
     found->emitted = *std::move(tensors);
     return TIDEGATE_OK;

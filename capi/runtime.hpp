@@ -78,9 +78,9 @@ class Runtime {
   std::condition_variable unused_{};                            // uses_ or leads_ became 0
   std::unique_ptr<Engine> engine_ TIDEGATE_GUARDED_BY(mutex_);  // empty after shutdown
   std::uint32_t uses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
-  std::uint32_t leads_ TIDEGATE_GUARDED_BY(mutex_) = 0;  // uses of Span::batch
+  std::uint32_t leads_ TIDEGATE_GUARDED_BY(mutex_) = 0;     // uses of Span::batch
   bool left_to_leads_ TIDEGATE_GUARDED_BY(mutex_) = false;  // the last of them ends the engine
-  bool ending_ TIDEGATE_GUARDED_BY(mutex_) = false;  // no further use may begin
+  bool ending_ TIDEGATE_GUARDED_BY(mutex_) = false;         // no further use may begin
 };
 
 /// Blocks all signals of this thread for a scope, so that threads started in it

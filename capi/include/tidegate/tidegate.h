@@ -10,6 +10,7 @@
  *   cq.h       completion queues with a pollable descriptor
  *   request.h  submit, cancel, infer
  *   stream.h   answers that arrive in chunks
+ *   cache.h    keys and bytes of stored answers
  *
  * Tags on every function:
  *   Since   ABI version that added it
@@ -25,8 +26,8 @@
 #ifndef TIDEGATE_TIDEGATE_H
 #define TIDEGATE_TIDEGATE_H
 
+#include "cache.h"
 #include "config.h"
-#include "cq.h"
 #include "error.h"
 #include "model.h"
 #include "request.h"

@@ -16,6 +16,7 @@ struct Tally {
   std::atomic<int> opened{0};
   std::atomic<int> ended{0};
   std::atomic<int> wrong{0};
+  std::atomic<int> loops_done{0};
 };
 
 struct Open {
@@ -58,7 +59,8 @@ void loop(const Runtime& runtime, unsigned seed, int rounds, Ending ending, Tall
       auto wishes = initialised<tidegate_stream_options>();
       wishes.buffer_chunks = static_cast<std::uint32_t>(1 + random() % 3);
       tidegate_stream* raw = nullptr;
-      if (tidegate_stream_open(request.get(), &wishes, cq.get(), ++tag, &raw, nullptr) == TIDEGATE_OK) {
+      const tidegate_status status = tidegate_stream_open(request.get(), &wishes, cq.get(), ++tag, &raw, nullptr);
+      if (status == TIDEGATE_OK) {
         ++tally.opened;
         open[tag].stream.reset(raw);
         if (random() % 4 == 0) {
@@ -66,8 +68,10 @@ void loop(const Runtime& runtime, unsigned seed, int rounds, Ending ending, Tall
           // Joined before any stream it may hold is released.
           canceller = std::thread([raw] { (void)tidegate_stream_cancel(raw); });
         }
-      } else {
+      } else if (status == TIDEGATE_E_SHUTTING_DOWN) {
         refused = true;
+      } else if (status != TIDEGATE_E_DEADLINE && status != TIDEGATE_E_OVERLOADED) {
+        ++tally.wrong;
       }
       if (ending == Ending::close && static_cast<int>(tag) == rounds / 2) (void)tidegate_cq_close(cq.get());
       continue;
@@ -84,6 +88,7 @@ void loop(const Runtime& runtime, unsigned seed, int rounds, Ending ending, Tall
     }
   }
   if (canceller.joinable()) canceller.join();
+  ++tally.loops_done;
 }
 
 void play(Ending ending, unsigned seed) {
@@ -97,7 +102,7 @@ void play(Ending ending, unsigned seed) {
       loops.emplace_back([&, n] { loop(runtime, seed * 10 + n, 150, ending, tally); });
     }
     if (ending == Ending::shutdown) {
-      while (tally.ended.load() < 60) std::this_thread::yield();
+      while (tally.ended.load() < 60 && tally.loops_done.load() < 3) std::this_thread::yield();
       (void)tidegate_runtime_shutdown(runtime.get(), 500'000, nullptr);
     }
     for (std::thread& one : loops) one.join();

@@ -51,6 +51,20 @@ Result<Tensor> copy_tensor(const tidegate_tensor_view* view, const char* noun) {
                          {static_cast<const std::byte*>(known->data), static_cast<std::size_t>(known->bytes)});
 }
 
+Result<std::vector<Tensor>> copy_tensors(const tidegate_tensor_view* views, std::uint32_t count, const char* noun) {
+  std::vector<Tensor> tensors;
+  if (count == 0) return tensors;
+  const auto stride = struct_size_of(views, noun);
+  if (!stride) return stride.error();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const auto* const bytes = reinterpret_cast<const unsigned char*>(views) + std::size_t{i} * *stride;
+    auto tensor = copy_tensor(reinterpret_cast<const tidegate_tensor_view*>(bytes), noun);
+    if (!tensor) return tensor.error();
+    tensors.push_back(std::move(*tensor));
+  }
+  return tensors;
+}
+
 tidegate_tensor_view view_of(const Tensor& tensor) noexcept {
   tidegate_tensor_view view{};
   view.dtype = static_cast<tidegate_dtype>(tensor.type());
@@ -65,7 +79,14 @@ tidegate_tensor_view view_of(const Tensor& tensor) noexcept {
 
 using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
 
-tidegate_status tidegate_result_status(const tidegate_result* result) noexcept { return status_of(state_of(result)); }
+tidegate_status tidegate_result_status(const tidegate_result* result) noexcept {
+  const HandleState state = state_of(result);
+  return state == HandleState::live ? result->status : status_of(state);
+}
+
+const tidegate_error* tidegate_result_error(const tidegate_result* result) noexcept {
+  return is_live(result) ? result->error : nullptr;
+}
 
 uint32_t tidegate_result_output_count(const tidegate_result* result) noexcept {
   return is_live(result) ? static_cast<uint32_t>(result->response.outputs.size()) : 0;

@@ -2,9 +2,11 @@
 #include "tidegate/cq.h"
 
 #include <cstring>
+#include <optional>
 
 #include "arguments.hpp"
 #include "runtime.hpp"
+#include "stream_notice.hpp"
 
 using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
 using tidegate::Error;
@@ -15,9 +17,16 @@ namespace {
 
 static_assert(sizeof(tidegate_completion) == 64, "the record of ABI 1.0 has 64 bytes");
 
-/// Moves an ended request into a record of the host's.
-tidegate_completion record_of(Answer answer) noexcept {
+/// Moves an ended request, or word from a stream, into a record of the host's. Empty: of a released stream.
+std::optional<tidegate_completion> record_of(Answer answer) noexcept {
   tidegate_completion record{};
+  if (const auto notice = std::exchange(answer->notice, nullptr)) {
+    record.tag = answer->tag;
+    record.kind = TIDEGATE_COMPLETION_STREAM;
+    record.done_ns = answer->done_ns;
+    if (!notice->take_back(std::move(answer))) return std::nullopt;
+    return record;
+  }
   record.tag = answer->tag;
   record.id = answer->id;
   record.kind = TIDEGATE_COMPLETION_INFER;
@@ -54,18 +63,24 @@ tidegate_status tidegate_cq_drain(tidegate_cq* cq, tidegate_completion* records,
     if (records == nullptr || count == nullptr || max == 0 || stride < sizeof(tidegate_completion)) {
       return Error(ErrorCode::invalid_argument, "drain needs records, a count and the size of a record");
     }
-    auto taken = cq->queue->drain(max);
-    if (!taken) return taken.error();
     auto* place = reinterpret_cast<unsigned char*>(records);
-    for (Answer answer = std::move(*taken); answer != nullptr; place += stride) {
-      Answer next = std::move(answer->next);
-      const tidegate_completion record = record_of(std::move(answer));
-      std::memcpy(place, &record, sizeof record);
-      std::memset(place + sizeof record, 0, stride - sizeof record);
-      ++*count;
-      answer = std::move(next);
+    // Once more where all were of released streams: EMPTY means that the queue is.
+    while (*count == 0) {
+      auto taken = cq->queue->drain(max);
+      if (!taken) return taken.error();
+      if (*taken == nullptr) return TIDEGATE_EMPTY;
+      for (Answer answer = std::move(*taken); answer != nullptr;) {
+        Answer next = std::move(answer->next);
+        if (const auto record = record_of(std::move(answer))) {
+          std::memcpy(place, &*record, sizeof *record);
+          std::memset(place + sizeof *record, 0, stride - sizeof *record);
+          place += stride;
+          ++*count;
+        }
+        answer = std::move(next);
+      }
     }
-    return *count > 0 ? TIDEGATE_OK : TIDEGATE_EMPTY;
+    return TIDEGATE_OK;
   });
 }
 
@@ -85,6 +100,7 @@ tidegate_status tidegate_cq_close(tidegate_cq* cq) noexcept {
   return guarded(nullptr, [&]() -> Result<void> {
     if (auto ok = check(cq, "cq"); !ok) return ok;
     cq->queue->close();
+    for (const auto& stream : cq->runtime->streams().of(cq->queue.get())) stream->cancel();
     auto engine = cq->runtime->use();
     if (!engine) return {};  // after shutdown nothing is in flight
     for (const std::uint64_t id : cq->runtime->requests()->ids(cq->queue.get())) {

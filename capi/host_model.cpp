@@ -10,6 +10,7 @@ using tidegate::BatchItem;
 using tidegate::Error;
 using tidegate::ErrorCode;
 using tidegate::Result;
+using tidegate::StepEnd;
 using tidegate::Tensor;
 
 namespace tidegate::capi {
@@ -24,7 +25,7 @@ HostModel::~HostModel() {
 }
 
 void HostModel::run(std::span<BatchItem> items) const {
-  tidegate_batch batch(items);
+  tidegate_batch batch(items, *this);
   Error left(ErrorCode::abandoned, "the program's run_batch gave no answer for this item");
   try {
     const tidegate_status status = table_.run_batch(table_.ctx, &batch);
@@ -41,11 +42,38 @@ void HostModel::run(std::span<BatchItem> items) const {
   }
 }
 
+/// A state of the host's; the table stays as long as one of them.
+struct HostModel::KeptState {
+  explicit KeptState(std::shared_ptr<const HostModel> model) noexcept : host(std::move(model)) {}
+  ~KeptState() {
+    const tidegate_backend& table = host->table_;
+    if (state == nullptr || table.release_state == nullptr) return;
+    try {
+      table.release_state(table.ctx, state);
+    } catch (...) {
+      // As in ~HostModel.
+    }
+  }
+  KeptState(const KeptState&) = delete;
+  KeptState& operator=(const KeptState&) = delete;
+
+  const std::shared_ptr<const HostModel> host;
+  void* state = nullptr;
+};
+
+std::shared_ptr<void> HostModel::keep(void* state) const {
+  if (state == nullptr) return nullptr;
+  auto kept = std::make_shared<KeptState>(shared_from_this());
+  kept->state = state;  // from here on its owner
+  return {kept, state};
+}
+
 Result<std::unique_ptr<ModelRunner>> make_host_runner(std::shared_ptr<HostModel> host, const std::string& fingerprint,
                                                       ItemRows rows) {
   CallbackOptions options;
   options.fingerprint = fingerprint;
   options.rows = rows;
+  options.iterative = host->iterative();
   options.run = [host = std::move(host)](std::span<BatchItem> items) { host->run(items); };
   return make_callback_runner(std::move(options));
 }
@@ -60,6 +88,8 @@ namespace {
 BatchItem* item_of(const tidegate_batch* batch, uint32_t item) noexcept {
   return is_live(batch) && item < batch->items.size() ? &batch->items[item] : nullptr;
 }
+
+Error not_iterative() { return Error(ErrorCode::unsupported, "the model is not iterative"); }
 
 /// The status for a batch or item that is not there.
 tidegate_status missing(const tidegate_batch* batch) noexcept {
@@ -100,18 +130,12 @@ tidegate_status tidegate_batch_answer(tidegate_batch* batch, uint32_t item, cons
   return guarded(nullptr, [&]() -> Result<tidegate_status> {
     BatchItem* const found = item_of(batch, item);
     if (found == nullptr) return missing(batch);
-    if (outputs == nullptr || count == 0) return TIDEGATE_E_INVALID;
-    // The host's structs lie as far apart as the host knows them large.
-    const auto stride = struct_size_of(outputs, "outputs");
-    if (!stride) return stride.error();
-    std::vector<Tensor> tensors;
-    for (uint32_t i = 0; i < count; ++i) {
-      const auto* const bytes = reinterpret_cast<const unsigned char*>(outputs) + std::size_t{i} * *stride;
-      auto tensor = copy_tensor(reinterpret_cast<const tidegate_tensor_view*>(bytes), "outputs");
-      if (!tensor) return tensor.error();
-      tensors.push_back(std::move(*tensor));
-    }
-    found->output = std::move(tensors);
+    if (outputs == nullptr && count > 0) return TIDEGATE_E_INVALID;
+    if (count == 0 && !batch->model.iterative()) return TIDEGATE_E_INVALID;
+    auto tensors = copy_tensors(outputs, count, "outputs");
+    if (!tensors) return tensors.error();
+    found->output = *std::move(tensors);
+    found->step = StepEnd::done;
     batch->answered[item] = true;
     return TIDEGATE_OK;
   });
@@ -126,7 +150,49 @@ tidegate_status tidegate_batch_fail(tidegate_batch* batch, uint32_t item, tidega
     if (!text) return text.error();
     const bool known = status < 0 && status >= TIDEGATE_E_STUCK;
     if (status >= 0) return TIDEGATE_E_INVALID;
+    found->step = StepEnd::done;
     found->output = Error(known ? static_cast<ErrorCode>(status) : ErrorCode::host_failed, std::string(*text));
+    batch->answered[item] = true;
+    return TIDEGATE_OK;
+  });
+}
+
+void* tidegate_batch_state(const tidegate_batch* batch, uint32_t item) noexcept {
+  const BatchItem* const found = item_of(batch, item);
+  return found != nullptr ? found->state.get() : nullptr;
+}
+
+tidegate_status tidegate_batch_emit(tidegate_batch* batch, uint32_t item, const tidegate_tensor_view* chunk,
+                                    uint32_t count) noexcept {
+  return guarded(nullptr, [&]() -> Result<tidegate_status> {
+    BatchItem* const found = item_of(batch, item);
+    if (found == nullptr) return missing(batch);
+    if (!batch->model.iterative()) return not_iterative();
+    if (chunk == nullptr || count == 0) return TIDEGATE_E_INVALID;
+    auto tensors = copy_tensors(chunk, count, "chunk");
+    if (!tensors) return tensors.error();
+    found->emitted = *std::move(tensors);
+    return TIDEGATE_OK;
+  });
+}
+
+tidegate_status tidegate_batch_proceed(tidegate_batch* batch, uint32_t item, void* state,
+                                       const tidegate_step_size* next) noexcept {
+  return guarded(nullptr, [&]() -> Result<tidegate_status> {
+    BatchItem* const found = item_of(batch, item);
+    if (found == nullptr) return missing(batch);
+    if (!batch->model.iterative()) return not_iterative();
+    tidegate_step_size size{};
+    if (next != nullptr) {
+      const auto known = read_struct(next, "next");
+      if (!known) return known.error();
+      size = *known;
+    }
+    if (state != found->state.get()) found->state = batch->model.keep(state);
+    found->next_size = {};
+    if (size.rows != 0) found->next_size.rows = size.rows;
+    if (size.tokens != 0) found->next_size.tokens = size.tokens;
+    found->step = StepEnd::proceeds;
     batch->answered[item] = true;
     return TIDEGATE_OK;
   });

@@ -40,16 +40,65 @@ std::string describe(const std::string& name, const tidegate::ModelInfo& info) {
   return std::move(json).text();
 }
 
-/// Serves the replicas under `name` and makes a handle if one is wanted.
-Result<void> add(tidegate_runtime& runtime, const std::string& name, std::vector<tidegate::Replica> replicas,
-                 const tidegate::ModelOptions& options, tidegate_model** model) {
+/// A model and what serves it.
+struct Served {
+  std::string name;
+  std::vector<tidegate::Replica> replicas;
+  tidegate::ModelOptions options;
+  std::shared_ptr<HostModel> host{};  // of a model of the program's
+};
+
+/// Serves it under its name and makes a handle if one is wanted.
+Result<void> add(tidegate_runtime& runtime, Served served, tidegate_model** model) {
   // Made first: once the model is added nothing may fail.
-  auto handle = std::make_unique<tidegate_model>(runtime.runtime, name);
+  auto handle = std::make_unique<tidegate_model>(runtime.runtime, served.name);
   auto engine = runtime.runtime->use();
   if (!engine) return engine.error();
-  if (auto added = (*engine)->add_model(name, std::move(replicas), options); !added) return added;
+  if (auto added = (*engine)->add_model(served.name, std::move(served.replicas), served.options); !added) return added;
+  if (served.host != nullptr) served.host->own();
   if (model != nullptr) *model = handle.release();
   return {};
+}
+
+Result<void> replace(tidegate_runtime& runtime, Served served) {
+  auto engine = runtime.runtime->use();
+  if (!engine) return engine.error();
+  auto replaced = (*engine)->replace_model(served.name, std::move(served.replicas), served.options);
+  if (replaced && served.host != nullptr) served.host->own();
+  return replaced;
+}
+
+/// From a description. Blocks while files are read.
+Result<Served> load(const char* json, size_t length) {
+  const auto text = text_argument(json, length, "json");
+  if (!text) return text.error();
+  const auto config = tidegate::parse_model_config(*text);
+  if (!config) return config.error();
+  auto replicas = tidegate::load_replicas(*config);
+  if (!replicas) return replicas.error();
+  return Served{config->name, std::move(*replicas), config->options};
+}
+
+/// From a table of the program's.
+Result<Served> host_model(const char* name, size_t name_length, const char* json, size_t json_length,
+                          const tidegate_backend* table) {
+  const auto given_name = text_argument(name, name_length, "name");
+  if (!given_name) return given_name.error();
+  const auto text = json == nullptr ? Result<std::string_view>("{}") : text_argument(json, json_length, "json");
+  if (!text) return text.error();
+  const auto config = tidegate::parse_host_model_config(*given_name, *text);
+  if (!config) return config.error();
+  const auto known = read_struct(table, "table");
+  if (!known) return known.error();
+  if (known->run_batch == nullptr) return Error(ErrorCode::invalid_argument, "table: run_batch is NULL");
+  if (known->reserved != 0 || known->reserved2 != 0) {
+    return Error(ErrorCode::unsupported, "table: a reserved field is not 0");
+  }
+  Served served{config->name, {}, config->options, std::make_shared<HostModel>(*known)};
+  auto runner = make_host_runner(served.host, config->fingerprint, config->rows);
+  if (!runner) return runner.error();
+  served.replicas.push_back({std::move(*runner), config->replica});
+  return served;
 }
 
 }  // namespace
@@ -59,14 +108,10 @@ tidegate_status tidegate_model_load(tidegate_runtime* runtime, const char* json,
   if (model != nullptr) *model = nullptr;
   return guarded(err, [&]() -> Result<void> {
     if (auto ok = check(runtime, "runtime"); !ok) return ok;
-    const auto text = text_argument(json, length, "json");
-    if (!text) return text.error();
-    const auto config = tidegate::parse_model_config(*text);
-    if (!config) return config.error();
     const SignalsBlocked blocked;
-    auto replicas = tidegate::load_replicas(*config);
-    if (!replicas) return replicas.error();
-    return add(*runtime, config->name, std::move(*replicas), config->options, model);
+    auto served = load(json, length);
+    if (!served) return served.error();
+    return add(*runtime, std::move(*served), model);
   });
 }
 
@@ -76,25 +121,33 @@ tidegate_status tidegate_model_register(tidegate_runtime* runtime, const char* n
   if (model != nullptr) *model = nullptr;
   return guarded(err, [&]() -> Result<void> {
     if (auto ok = check(runtime, "runtime"); !ok) return ok;
-    const auto given_name = text_argument(name, name_length, "name");
-    if (!given_name) return given_name.error();
-    const auto text = json == nullptr ? Result<std::string_view>("{}") : text_argument(json, json_length, "json");
-    if (!text) return text.error();
-    const auto config = tidegate::parse_host_model_config(*given_name, *text);
-    if (!config) return config.error();
-    const auto known = read_struct(table, "table");
-    if (!known) return known.error();
-    if (known->run_batch == nullptr) return Error(ErrorCode::invalid_argument, "table: run_batch is NULL");
-    if (known->reserved != 0) return Error(ErrorCode::unsupported, "table: reserved is not 0");
     const SignalsBlocked blocked;
-    const auto host = std::make_shared<HostModel>(*known);
-    auto runner = make_host_runner(host, config->fingerprint, config->rows);
-    if (!runner) return runner.error();
-    std::vector<tidegate::Replica> replicas;
-    replicas.push_back({std::move(*runner), config->replica});
-    if (auto added = add(*runtime, config->name, std::move(replicas), config->options, model); !added) return added;
-    host->own();
-    return {};
+    auto served = host_model(name, name_length, json, json_length, table);
+    if (!served) return served.error();
+    return add(*runtime, std::move(*served), model);
+  });
+}
+
+tidegate_status tidegate_model_replace(tidegate_runtime* runtime, const char* json, size_t length,
+                                       tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check(runtime, "runtime"); !ok) return ok;
+    const SignalsBlocked blocked;
+    auto served = load(json, length);
+    if (!served) return served.error();
+    return replace(*runtime, std::move(*served));
+  });
+}
+
+tidegate_status tidegate_model_replace_host(tidegate_runtime* runtime, const char* name, size_t name_length,
+                                            const char* json, size_t json_length, const tidegate_backend* table,
+                                            tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check(runtime, "runtime"); !ok) return ok;
+    const SignalsBlocked blocked;
+    auto served = host_model(name, name_length, json, json_length, table);
+    if (!served) return served.error();
+    return replace(*runtime, std::move(*served));
   });
 }
 

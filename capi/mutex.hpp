@@ -28,6 +28,12 @@ class TIDEGATE_CAPI_ATTRIBUTE(scoped_lockable) MutexLock {
 
   void wait(std::condition_variable& condition) { condition.wait(lock_); }
 
+  /// Whether `ready()` became true within `bound`; it is asked under the lock.
+  template <class Bound, class Ready>
+  bool wait_for(std::condition_variable& condition, Bound bound, Ready ready) {
+    return condition.wait_for(lock_, bound, ready);
+  }
+
  private:
   std::unique_lock<std::mutex> lock_;
 };

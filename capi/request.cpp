@@ -1,10 +1,9 @@
 // Requests: build, submit, cancel, infer.
-#include "tidegate/request.h"
+#include "request.hpp"
 
 #include <vector>
 
 #include "arguments.hpp"
-#include "runtime.hpp"
 #include "tensor_view.hpp"
 
 using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
@@ -17,17 +16,53 @@ using tidegate::Response;
 using tidegate::Result;
 using tidegate::Tensor;
 
+namespace tidegate::capi {
+namespace {
+
+Priority priority_of(tidegate_priority priority) noexcept {
+  switch (priority) {
+    case TIDEGATE_PRIORITY_CRITICAL: return Priority::critical;
+    case TIDEGATE_PRIORITY_BATCH: return Priority::batch;
+    default: return Priority::interactive;
+  }
+}
+
+}  // namespace
+
+RequestOptions engine_options(const HostOptions& wishes, const Clock& clock) {
+  const tidegate_request_options& options = wishes.given;
+  RequestOptions result;
+  result.priority = priority_of(options.priority);
+  result.tenant = wishes.tenant;
+  result.ordering_key = wishes.ordering_key;
+  if (options.deadline_ns > 0) result.deadline = TimePoint(Duration(options.deadline_ns));
+  if (options.timeout_ns > 0) {
+    const TimePoint now = clock.now();
+    const Duration timeout(options.timeout_ns);
+    if (timeout < kNoDeadline - now) result.deadline = now + timeout;
+  }
+  if (options.cache == TIDEGATE_CACHE_REFRESH) result.cache = CacheMode::refresh;
+  if (options.cache == TIDEGATE_CACHE_BYPASS) result.cache = CacheMode::bypass;
+  return result;
+}
+
+}  // namespace tidegate::capi
+
+Result<Input> tidegate_request::input() const {
+  if (has_text) return Input(text);
+  if (tensors.empty()) return Error(ErrorCode::invalid_argument, "the request holds neither a text nor tensors");
+  std::vector<Tensor> values;
+  for (const std::optional<Tensor>& tensor : tensors) {
+    if (!tensor) return Error(ErrorCode::invalid_argument, "the request's tensors leave an index out");
+    values.push_back(*tensor);
+  }
+  return Input(std::move(values));
+}
+
 namespace {
 
 constexpr std::uint32_t kMaxInputs = 64;
 constexpr std::size_t kMaxName = 256;  // bytes
-
-/// A host's options; the names are copies.
-struct Options {
-  tidegate_request_options given{};
-  std::string tenant{};
-  std::string ordering_key{};
-};
 
 /// The end of a submitted request: runs once, on the engine's completion thread.
 /// Three words, so that it needs no memory of its own.
@@ -54,7 +89,7 @@ struct Completion {
 struct Submit {
   Runtime& runtime;
   const std::string& model;
-  const Options& options;
+  const HostOptions& options;
   const tidegate_cq* cq;
   std::uint64_t tag;
 };
@@ -68,8 +103,8 @@ Result<std::string> read_name(const char* text, std::size_t length, const char* 
                noun + (" has " + std::to_string(name->size())) + " bytes; it may have 256");
 }
 
-Result<Options> read_options(const tidegate_request_options* given) {
-  if (given == nullptr) return Options{};
+Result<HostOptions> read_options(const tidegate_request_options* given) {
+  if (given == nullptr) return HostOptions{};
   const auto options = read_struct(given, "options");
   if (!options) return options.error();
   if ((options->flags & ~static_cast<std::uint32_t>(TIDEGATE_MAY_COMPLETE_INLINE)) != 0) {
@@ -91,33 +126,7 @@ Result<Options> read_options(const tidegate_request_options* given) {
   if (!tenant) return tenant.error();
   auto key = read_name(options->ordering_key, options->ordering_key_length, "options.ordering_key");
   if (!key) return key.error();
-  return Options{*options, *std::move(tenant), *std::move(key)};
-}
-
-tidegate::Priority priority_of(tidegate_priority priority) noexcept {
-  switch (priority) {
-    case TIDEGATE_PRIORITY_CRITICAL: return tidegate::Priority::critical;
-    case TIDEGATE_PRIORITY_BATCH: return tidegate::Priority::batch;
-    default: return tidegate::Priority::interactive;
-  }
-}
-
-tidegate::RequestOptions engine_options(const Options& wishes, const tidegate::Clock& clock) {
-  using tidegate::Duration;
-  const tidegate_request_options& options = wishes.given;
-  tidegate::RequestOptions result;
-  result.priority = priority_of(options.priority);
-  result.tenant = wishes.tenant;
-  result.ordering_key = wishes.ordering_key;
-  if (options.deadline_ns > 0) result.deadline = tidegate::TimePoint(Duration(options.deadline_ns));
-  if (options.timeout_ns > 0) {
-    const tidegate::TimePoint now = clock.now();
-    const Duration timeout(options.timeout_ns);
-    if (timeout < tidegate::kNoDeadline - now) result.deadline = now + timeout;
-  }
-  if (options.cache == TIDEGATE_CACHE_REFRESH) result.cache = CacheMode::refresh;
-  if (options.cache == TIDEGATE_CACHE_BYPASS) result.cache = CacheMode::bypass;
-  return result;
+  return HostOptions{*options, *std::move(tenant), *std::move(key)};
 }
 
 /// The model's name; empty for NULL. Errors: invalid_argument (another runtime's).
@@ -178,31 +187,26 @@ Result<tidegate_status> submit_input(const Submit& submit, Input input, std::uin
   return TIDEGATE_OK;
 }
 
-}  // namespace
-
-struct tidegate_request : Handle<0x54477271> {
-  tidegate_request(std::shared_ptr<Runtime> object, std::string model_name)
-      : runtime(std::move(object)), model(std::move(model_name)) {}
-
-  /// Errors: invalid_argument (nothing set, or a gap between tensors).
-  [[nodiscard]] Result<Input> input() const {
-    if (has_text) return Input(text);
-    if (tensors.empty()) return Error(ErrorCode::invalid_argument, "the request holds neither a text nor tensors");
-    std::vector<Tensor> values;
-    for (const std::optional<Tensor>& tensor : tensors) {
-      if (!tensor) return Error(ErrorCode::invalid_argument, "the request's tensors leave an index out");
-      values.push_back(*tensor);
-    }
-    return Input(std::move(values));
+/// Waits for the answer. Without a deadline the batch that the request starts may run on this thread; with one
+/// it runs on a library thread, so that the call returns in time whatever the model does.
+Result<Response> run(const tidegate_request& request, Input input) {
+  Runtime& runtime = *request.runtime;
+  tidegate::Request asked{request.model, std::move(input), engine_options(request.options, runtime.clock())};
+  if (asked.options.deadline == tidegate::kNoDeadline) {
+    auto engine = runtime.use(Runtime::Span::batch);
+    if (!engine) return engine.error();
+    return (*engine)->infer_and_wait(std::move(asked));
   }
+  std::future<Result<Response>> pending;
+  {
+    auto engine = runtime.use();
+    if (!engine) return engine.error();
+    pending = (*engine)->infer_future(std::move(asked));
+  }
+  return pending.get();
+}
 
-  const std::shared_ptr<Runtime> runtime;
-  const std::string model;
-  Options options{};
-  bool has_text = false;
-  std::string text{};
-  std::vector<std::optional<Tensor>> tensors{};
-};
+}  // namespace
 
 tidegate_status tidegate_submit_text(tidegate_runtime* runtime, const tidegate_model* model, const char* text,
                                      size_t length, const tidegate_request_options* options, tidegate_cq* cq,
@@ -302,14 +306,7 @@ tidegate_status tidegate_infer(tidegate_request* request, tidegate_result** resu
     auto input = request->input();
     if (!input) return input.error();
     auto answer = std::make_unique<tidegate_result>();
-    std::future<Result<Response>> pending;
-    {
-      auto engine = request->runtime->use();
-      if (!engine) return engine.error();
-      pending = (*engine)->infer_future(
-          {request->model, std::move(*input), engine_options(request->options, request->runtime->clock())});
-    }
-    auto outcome = pending.get();
+    auto outcome = run(*request, *std::move(input));
     if (!outcome) return outcome.error();
     answer->response = std::move(*outcome);
     answer->done_ns = tidegate_clock_now_ns();

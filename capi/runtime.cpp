@@ -1,5 +1,6 @@
 #include "runtime.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <thread>
@@ -70,16 +71,19 @@ Runtime::~Runtime() {
   end_in_background(std::move(engine_));
 }
 
-Result<Runtime::Use> Runtime::use() {
+Result<Runtime::Use> Runtime::use(Span span) {
   const MutexLock lock(mutex_);
   if (ending_) return Error(ErrorCode::shutting_down, "the runtime has been shut down");
-  ++uses_;
-  return Use(*this, *engine_);
+  ++(span == Span::brief ? uses_ : leads_);
+  return Use(*this, *engine_, span);
 }
 
-void Runtime::end_use() noexcept {
+void Runtime::end_use(Span span) noexcept {
+  std::unique_ptr<Engine> ended;
   const MutexLock lock(mutex_);
-  if (--uses_ == 0 && ending_) unused_.notify_all();
+  if (--(span == Span::brief ? uses_ : leads_) > 0 || !ending_) return;
+  if (left_to_leads_ && leads_ == 0) ended = std::move(engine_);
+  unused_.notify_all();
 }
 
 std::optional<DrainReport> Runtime::drain(Duration bound) {
@@ -89,13 +93,17 @@ std::optional<DrainReport> Runtime::drain(Duration bound) {
 }
 
 std::optional<DrainReport> Runtime::shutdown(Duration bound) {
+  const TimePoint start = clock_->now();
   const std::optional<DrainReport> report = drain(bound);
+  const Duration left = std::max(Duration::zero(), bound - (clock_->now() - start));
   std::unique_ptr<Engine> ended;
   {
     MutexLock lock(mutex_);
     ending_ = true;
     while (uses_ > 0) lock.wait(unused_);
-    ended = std::move(engine_);
+    // A caller whose batch hangs has been told off by the drain, but is inside the model.
+    left_to_leads_ = !lock.wait_for(unused_, left, [this] { return leads_ == 0; });
+    if (!left_to_leads_) ended = std::move(engine_);
   }
   return report;
 }

@@ -8,6 +8,7 @@
 #include "boundary.hpp"
 #include "mutex.hpp"
 #include "request_table.hpp"
+#include "stream_roster.hpp"
 #include "tidegate/config.hpp"
 #include "tidegate/model.h"
 
@@ -16,14 +17,23 @@ namespace tidegate::capi {
 /// Thread-safe. Lock: mutex_ is a leaf; the engine is never called under it.
 class Runtime {
  public:
+  /// How long a use of the engine may be.
+  enum class Span : std::uint8_t {
+    brief,  ///< shutdown waits for it
+    /// It may run a batch itself: shutdown waits for it up to its bound. An engine still in use then
+    /// ends where the last of these does.
+    batch,
+  };
+
   /// Use of the engine: it is not ended while one exists.
   class Use {
    public:
-    Use(Runtime& runtime, Engine& engine) noexcept : runtime_(&runtime), engine_(&engine) {}
-    Use(Use&& other) noexcept : runtime_(std::exchange(other.runtime_, nullptr)), engine_(other.engine_) {}
+    Use(Runtime& runtime, Engine& engine, Span span) noexcept : runtime_(&runtime), engine_(&engine), span_(span) {}
+    Use(Use&& other) noexcept
+        : runtime_(std::exchange(other.runtime_, nullptr)), engine_(other.engine_), span_(other.span_) {}
     Use& operator=(Use&&) = delete;
     ~Use() {
-      if (runtime_ != nullptr) runtime_->end_use();
+      if (runtime_ != nullptr) runtime_->end_use(span_);
     }
     Engine& operator*() const noexcept { return *engine_; }
     Engine* operator->() const noexcept { return engine_; }
@@ -31,6 +41,7 @@ class Runtime {
    private:
     Runtime* runtime_;
     Engine* engine_;
+    Span span_;
   };
 
   /// Blocks while models load. Errors: as create_engine.
@@ -42,7 +53,7 @@ class Runtime {
   ~Runtime();
 
   /// Errors: shutting_down (after shutdown).
-  [[nodiscard]] Result<Use> use();
+  [[nodiscard]] Result<Use> use(Span span = Span::brief);
 
   /// nullopt: the engine has ended.
   [[nodiscard]] std::optional<DrainReport> drain(Duration bound);
@@ -52,19 +63,24 @@ class Runtime {
   [[nodiscard]] const std::shared_ptr<Clock>& shared_clock() const noexcept { return clock_; }
   [[nodiscard]] const std::shared_ptr<RequestTable>& requests() const noexcept { return requests_; }
 
+  [[nodiscard]] StreamRoster& streams() noexcept { return streams_; }
+
   /// Passes a cancel on. False: `id` is not in flight.
   [[nodiscard]] bool cancel(Engine& engine, std::uint64_t id);
 
  private:
-  void end_use() noexcept;
+  void end_use(Span span) noexcept;
 
   const std::shared_ptr<Clock> clock_;
   const std::shared_ptr<RequestTable> requests_;
+  StreamRoster streams_{};
   Mutex mutex_;
-  std::condition_variable unused_{};                            // uses_ became 0
+  std::condition_variable unused_{};                            // uses_ or leads_ became 0
   std::unique_ptr<Engine> engine_ TIDEGATE_GUARDED_BY(mutex_);  // empty after shutdown
   std::uint32_t uses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
-  bool ending_ TIDEGATE_GUARDED_BY(mutex_) = false;  // no further use may begin
+  std::uint32_t leads_ TIDEGATE_GUARDED_BY(mutex_) = 0;     // uses of Span::batch
+  bool left_to_leads_ TIDEGATE_GUARDED_BY(mutex_) = false;  // the last of them ends the engine
+  bool ending_ TIDEGATE_GUARDED_BY(mutex_) = false;         // no further use may begin
 };
 
 /// Blocks all signals of this thread for a scope, so that threads started in it

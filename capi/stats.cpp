@@ -9,10 +9,12 @@ using tidegate::Result;
 
 namespace {
 
-void write_requests(JsonWriter& json, const RequestTable::Counts& counts) {
+void write_requests(JsonWriter& json, Runtime& runtime) {
+  const RequestTable::Counts counts = runtime.requests()->counts();
   json.key("requests").open('{');
   json.member("submitted", counts.submitted).member("completed", counts.completed);
   json.member("in_flight", counts.in_flight).close('}');
+  json.member("open_streams", runtime.streams().size());
 }
 
 void write_caches(JsonWriter& json, const std::vector<tidegate::CacheTierStats>& tiers) {
@@ -54,7 +56,7 @@ void write_sample(JsonWriter& json, const tidegate::MetricSample& sample) {
 std::string write_stats(Runtime& runtime, const tidegate::Engine& engine) {
   JsonWriter json;
   json.open('{');
-  write_requests(json, runtime.requests()->counts());
+  write_requests(json, runtime);
   write_caches(json, engine.cache_stats());
   if (const auto points = engine.cache_curve()) write_curve(json, *points);
   json.key("metrics").open('[');

@@ -79,6 +79,8 @@ struct BatchingOptions {
   /// Items that a slot of an iterative model keeps between their steps at most, those in its
   /// step included; 0 = four times max_batch_size. Others wait in the queue.
   std::uint32_t max_sequences = 0;
+  /// As StreamOptions::buffer_bytes, of streams that do not say their own; >= 1.
+  std::uint64_t stream_buffer_bytes = 1 << 20;
   Ordering ordering = Ordering::none;
 };
 

@@ -10,6 +10,7 @@
 #include "tidegate/callback.hpp"
 #include "tidegate/request.hpp"
 #include "tidegate/result.hpp"
+#include "tidegate/time.hpp"
 
 namespace tidegate {
 
@@ -19,6 +20,9 @@ struct StreamOptions {
   /// in its slot (BatchingOptions::max_sequences), so give streams whose consumers may fall
   /// silent a deadline.
   std::uint32_t buffer_chunks = 8;
+  /// The same in bytes of tensors: no step is taken while so many wait or more, so what waits is below this
+  /// plus one chunk. 0 = BatchingOptions::stream_buffer_bytes of the model.
+  std::uint64_t buffer_bytes = 0;
 };
 
 struct Chunk {
@@ -37,6 +41,7 @@ using StreamEvent = std::variant<Chunk, Result<Response>>;
 class Stream {
  public:
   using OnNext = UniqueFunction<void(StreamEvent)>;
+  using OnReady = UniqueFunction<void()>;
 
   Stream(Stream&&) noexcept;
   Stream& operator=(Stream&&) noexcept;
@@ -55,6 +60,14 @@ class Stream {
   /// comes from there. After the end, or while a callback waits, an end that says so
   /// (invalid_argument, busy).
   [[nodiscard]] StreamEvent wait_next();
+
+  /// Whether something is there now; then `on_ready` is destroyed uncalled. Otherwise it runs once when
+  /// something is, takes nothing, and runs as `on_next` of `next` does: on the completion executor. If
+  /// `try_next` was quicker it waits on. Errors: busy (another one waits), invalid_argument (the end has been taken).
+  [[nodiscard]] Result<bool> when_ready(OnReady on_ready);
+
+  /// Blocks until something is there (true), for `bound` at most. Not to be called by a completion callback.
+  [[nodiscard]] bool wait_ready(Duration bound);
 
   /// The request ends with `cancelled` unless it has ended; chunks that wait stay.
   void cancel() noexcept;

@@ -41,6 +41,12 @@ class TIDEGATE_ATTRIBUTE(scoped_lockable) MutexLock {
     return condition.wait_until(lock_, until) == std::cv_status::no_timeout;
   }
 
+  /// Whether `ready()` became true within `bound`; it is asked under the lock.
+  template <class Bound, class Ready>
+  bool wait_for(std::condition_variable& condition, Bound bound, Ready ready) {
+    return condition.wait_for(lock_, bound, ready);
+  }
+
  private:
   std::unique_lock<std::mutex> lock_;
 };

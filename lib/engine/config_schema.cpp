@@ -418,6 +418,8 @@ constexpr std::array kModelFields{
         {"batching.grouping", "", "how a backlog of a padded model is divided into batches"}, "by_length|nearest"),
     integer<kOptions, kBatching, &BatchingOptions::max_sequences>(
         {"batching.max_sequences", "items", "most that a slot keeps; 0 = four times the batch"}, limits::kSequences),
+    integer<kOptions, kBatching, &BatchingOptions::stream_buffer_bytes>(
+        {"batching.stream_buffer_bytes", "bytes", "of chunks a stream keeps for its consumer"}, limits::kBufferBytes),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_items>(
         {"admission.max_queued_items", "items", "most requests waiting"}, limits::kQueuedItems),
     integer<kOptions, kAdmission, &AdmissionOptions::max_queued_tokens>(

@@ -55,6 +55,7 @@ inline constexpr Range kPoolSlots{1, 1024};
 inline constexpr Range kBatchSize{1, 1 << 20};
 inline constexpr Range kTokensInStep{0, kMostTokens};
 inline constexpr Range kBufferChunks{1, 4096};
+inline constexpr Range kBufferBytes{1, kMostBytes};
 /// 0 = four times max_batch_size.
 inline constexpr Range kSequences{0, 1 << 20};
 inline constexpr Range kBatchTokens{1, kMostTokens};

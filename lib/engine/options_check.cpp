@@ -142,6 +142,7 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(check_pool(options));
   TIDEGATE_CHECK(check_sizes(batching));
   TIDEGATE_CHECK(in_range("batching.max_sequences", batching.max_sequences, limits::kSequences));
+  TIDEGATE_CHECK(in_range("batching.stream_buffer_bytes", batching.stream_buffer_bytes, limits::kBufferBytes));
   const AdmissionOptions& admission = options.admission;
   TIDEGATE_CHECK(in_range("admission.max_queued_items", admission.max_queued_items, limits::kQueuedItems));
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));
@@ -152,7 +153,8 @@ Result<void> check_options(const ModelOptions& options) {
 }
 
 Result<void> check_options(const StreamOptions& options) {
-  return in_range("buffer_chunks", options.buffer_chunks, limits::kBufferChunks);
+  TIDEGATE_CHECK(in_range("buffer_chunks", options.buffer_chunks, limits::kBufferChunks));
+  return in_range("buffer_bytes", options.buffer_bytes, limits::kBufferBytes);
 }
 
 Result<void> check_options(const ReplicaOptions& options) {

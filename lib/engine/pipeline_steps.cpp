@@ -9,10 +9,12 @@
 namespace tidegate {
 
 /// A stream is computed for its consumer alone: neither looked up nor joined nor stored.
-Result<Stream> Pipeline::stream(Request&& request, const StreamOptions& options) {
+Result<Stream> Pipeline::stream(Request&& request, const StreamOptions& wishes) {
   if (!iterative_) {
     return Error(ErrorCode::unsupported, "the model answers in one piece; only iterative models stream, use infer");
   }
+  StreamOptions options = wishes;
+  if (options.buffer_bytes == 0) options.buffer_bytes = options_.batching.stream_buffer_bytes;
   TIDEGATE_CHECK(check_options(options));
   request.options.cache = CacheMode::bypass;
   const auto buffer = std::make_shared<Stream::Buffer>(options, services_->completions, services_->clock->now());

@@ -16,6 +16,16 @@ struct Stream::Buffer::Delivery {
   std::shared_ptr<Buffer> buffer;
 };
 
+namespace {
+
+std::uint64_t bytes_of(const std::vector<Tensor>& tensors) noexcept {
+  std::uint64_t bytes = 0;
+  for (const Tensor& tensor : tensors) bytes += tensor.bytes().size();
+  return bytes;
+}
+
+}  // namespace
+
 // ---- the pipeline's side ---------------------------------------------------------------
 
 std::uint64_t Stream::Buffer::push(std::vector<Tensor>&& tensors) noexcept {
@@ -27,8 +37,9 @@ std::uint64_t Stream::Buffer::push(std::vector<Tensor>&& tensors) noexcept {
     Chunk& place = ring_[(first_ + count_++) % ring_.size()];
     place.index = index;
     place.tensors = std::move(tensors);
+    bytes_ += bytes_of(place.tensors);
     changed_.notify_all();
-    if (!on_next_ || posted_) return index;
+    if ((!on_next_ && !on_ready_) || posted_) return index;
     posted_ = true;
     dropped_ = false;
   }
@@ -42,7 +53,7 @@ std::uint64_t Stream::Buffer::push(std::vector<Tensor>&& tensors) noexcept {
 
 bool Stream::Buffer::park_if_full() noexcept {
   MutexLock lock(mutex_);
-  parked_ = !abandoned_ && count_ == ring_.size();
+  parked_ = !abandoned_ && is_full();
   return parked_;
 }
 
@@ -62,27 +73,48 @@ Stream::Buffer::Taken Stream::Buffer::take() noexcept {
     end_taken_ = true;
     Result<Response> end = *std::move(end_);
     end_.reset();
-    return {std::move(end)};
+    return {std::move(end), false, std::move(on_ready_)};
   }
   Chunk chunk = std::exchange(ring_[first_], {});
   first_ = (first_ + 1) % ring_.size();
   --count_;
-  return {std::move(chunk), std::exchange(parked_, false)};
+  bytes_ -= bytes_of(chunk.tensors);
+  const bool unparks = parked_ && !is_full();
+  if (unparks) parked_ = false;
+  return {std::move(chunk), unparks, {}};
 }
 
 void Stream::Buffer::deliver() noexcept {
   OnNext on_next;
+  OnReady on_ready;
   std::optional<Taken> taken;
   {
     MutexLock lock(mutex_);
     posted_ = false;
-    if (!on_next_ || !has_event()) return;
-    on_next = std::move(on_next_);
-    taken.emplace(take());
+    if (!has_event()) return;
+    if (on_next_) {
+      on_next = std::move(on_next_);
+      taken.emplace(take());
+    } else {
+      on_ready = std::move(on_ready_);
+    }
+  }
+  if (!taken) {
+    call(on_ready);
+    return;
   }
   if (taken->unparks) with_pipeline([](Pipeline& pipeline, std::uint64_t handle) { pipeline.unpark(handle); });
   try {
     on_next(std::move(taken->event));
+  } catch (...) {
+    with_pipeline([](Pipeline& pipeline, std::uint64_t) { pipeline.callback_threw(); });
+  }
+}
+
+void Stream::Buffer::call(OnReady& on_ready) noexcept {
+  if (!on_ready) return;
+  try {
+    on_ready();
   } catch (...) {
     with_pipeline([](Pipeline& pipeline, std::uint64_t) { pipeline.callback_threw(); });
   }
@@ -97,7 +129,9 @@ void Stream::Buffer::was_dropped() noexcept {
 Result<void> Stream::Buffer::next(OnNext on_next) {
   {
     MutexLock lock(mutex_);
-    if (on_next_) return Error(ErrorCode::busy, "a callback waits for what comes next in the stream already");
+    if (on_next_ || on_ready_) {
+      return Error(ErrorCode::busy, "a callback waits for what comes next in the stream already");
+    }
     if (end_taken_) return Error(ErrorCode::invalid_argument, "the stream's end has been taken");
     on_next_ = std::move(on_next);
     if (!has_event()) return {};
@@ -143,6 +177,24 @@ StreamEvent Stream::Buffer::wait_next() {
   return std::move(taken->event);
 }
 
+Result<bool> Stream::Buffer::when_ready(OnReady on_ready) {
+  MutexLock lock(mutex_);
+  if (on_next_ || on_ready_) {
+    return Error(ErrorCode::busy, "a callback waits for what comes next in the stream already");
+  }
+  if (end_taken_) return Error(ErrorCode::invalid_argument, "the stream's end has been taken");
+  if (has_event()) return true;
+  on_ready_ = std::move(on_ready);
+  return false;
+}
+
+bool Stream::Buffer::wait_ready(Duration bound) {
+  MutexLock lock(mutex_);
+  static_cast<void>(
+      lock.wait_for(changed_, bound, [this]() TIDEGATE_REQUIRES(mutex_) { return has_event() || end_taken_; }));
+  return has_event();
+}
+
 template <class Act>
 void Stream::Buffer::with_pipeline(Act&& act) noexcept {
   const Visits::Visit visit(*visits_);
@@ -159,6 +211,7 @@ void Stream::Buffer::abandon() noexcept {
     MutexLock lock(mutex_);
     abandoned_ = true;
     count_ = 0;
+    bytes_ = 0;
     dropped.swap(ring_);
   }
   cancel();
@@ -182,6 +235,8 @@ Stream::~Stream() {
 Result<void> Stream::next(OnNext on_next) { return buffer_->next(std::move(on_next)); }
 std::optional<StreamEvent> Stream::try_next() { return buffer_->try_next(); }
 StreamEvent Stream::wait_next() { return buffer_->wait_next(); }
+Result<bool> Stream::when_ready(OnReady on_ready) { return buffer_->when_ready(std::move(on_ready)); }
+bool Stream::wait_ready(Duration bound) { return buffer_->wait_ready(bound); }
 void Stream::cancel() noexcept { buffer_->cancel(); }
 
 }  // namespace tidegate

@@ -15,14 +15,18 @@ namespace tidegate {
 class Pipeline;
 
 /// Between the pipeline, which pushes chunks and the end, and the consumer, who takes them.
-/// Holds at most `buffer_chunks` chunks: the pipeline runs no step of a stream whose buffer is
-/// full, and a step emits one chunk at most. Thread-safe; its lock is a leaf that may be taken
-/// under Pipeline::mutex_. What throws when a chunk's delivery is posted is gone round: then the worker delivers it.
+/// Holds at most `buffer_chunks` chunks, and a chunk more than `buffer_bytes` bytes: the pipeline runs no
+/// step of a stream whose buffer is full, and a step emits one chunk at most. Thread-safe; its lock is a leaf that may
+/// be taken under Pipeline::mutex_. What throws when a chunk's delivery is posted is gone round: then the worker
+/// delivers it.
 class Stream::Buffer : public std::enable_shared_from_this<Buffer> {
  public:
   /// May throw std::bad_alloc. `opened`: when the request came.
   Buffer(const StreamOptions& options, std::shared_ptr<Executor> completions, TimePoint opened)
-      : opened_(opened), completions_(std::move(completions)), ring_(options.buffer_chunks) {}
+      : opened_(opened),
+        completions_(std::move(completions)),
+        most_bytes_(options.buffer_bytes),
+        ring_(options.buffer_chunks) {}
 
   /// The request that fills it; once, before the consumer has the stream.
   void serve(std::weak_ptr<Pipeline> pipeline, std::shared_ptr<Visits> visits, std::uint64_t handle) noexcept {
@@ -49,6 +53,8 @@ class Stream::Buffer : public std::enable_shared_from_this<Buffer> {
   [[nodiscard]] Result<void> next(OnNext on_next);
   [[nodiscard]] std::optional<StreamEvent> try_next();
   [[nodiscard]] StreamEvent wait_next();
+  [[nodiscard]] Result<bool> when_ready(OnReady on_ready);
+  [[nodiscard]] bool wait_ready(Duration bound);
   void cancel() noexcept;
   void abandon() noexcept;
 
@@ -56,15 +62,21 @@ class Stream::Buffer : public std::enable_shared_from_this<Buffer> {
   /// A posted `deliver`; says so if the executor drops it.
   struct Delivery;
 
-  /// An event, and whether taking it made room for a parked stream.
+  /// An event, and whether taking it made room for a parked stream. After the end nothing
+  /// will be ready: the callback that waited for it is destroyed where no lock is held.
   struct Taken {
     StreamEvent event;
-    bool unparks = false;
+    bool unparks;
+    OnReady unneeded;
   };
   [[nodiscard]] bool has_event() const noexcept TIDEGATE_REQUIRES(mutex_) { return count_ > 0 || end_.has_value(); }
+  [[nodiscard]] bool is_full() const noexcept TIDEGATE_REQUIRES(mutex_) {
+    return count_ == ring_.size() || bytes_ >= most_bytes_;
+  }
   [[nodiscard]] Taken take() noexcept TIDEGATE_REQUIRES(mutex_);
-  /// Calls the callback that waits, if there is something for it.
+  /// Tells the callback that waits, if there is something for it.
   void deliver() noexcept;
+  void call(OnReady& on_ready) noexcept;
   void was_dropped() noexcept;
   /// Calls `act(pipeline, handle)` unless the engine is gone.
   template <class Act>
@@ -72,6 +84,7 @@ class Stream::Buffer : public std::enable_shared_from_this<Buffer> {
 
   const TimePoint opened_;
   const std::shared_ptr<Executor> completions_;
+  const std::uint64_t most_bytes_;
   std::weak_ptr<Pipeline> pipeline_{};
   std::shared_ptr<Visits> visits_{};
   std::uint64_t handle_ = 0;
@@ -81,9 +94,11 @@ class Stream::Buffer : public std::enable_shared_from_this<Buffer> {
   std::vector<Chunk> ring_ TIDEGATE_GUARDED_BY(mutex_);
   std::size_t first_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   std::size_t count_ TIDEGATE_GUARDED_BY(mutex_) = 0;
+  std::uint64_t bytes_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< of the tensors in the ring
   std::uint64_t pushed_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   std::optional<Result<Response>> end_ TIDEGATE_GUARDED_BY(mutex_);
   OnNext on_next_ TIDEGATE_GUARDED_BY(mutex_);
+  OnReady on_ready_ TIDEGATE_GUARDED_BY(mutex_);  ///< never together with on_next_
   bool parked_ TIDEGATE_GUARDED_BY(mutex_) = false;
   bool posted_ TIDEGATE_GUARDED_BY(mutex_) = false;   ///< a Delivery is on its way
   bool dropped_ TIDEGATE_GUARDED_BY(mutex_) = false;  ///< the last Delivery was dropped

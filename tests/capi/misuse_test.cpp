@@ -9,12 +9,13 @@
 #include <fstream>
 #include <set>
 
-#include "c_api.hpp"
+#include "stream_model.hpp"
 
 using namespace capi_test;
 
 namespace {
 
+constexpr const char* kSteps = R"({"models": [{"name": "i", "kind": "synthetic", "synthetic.steps": 2}]})";
 constexpr const char* kSynthetic = R"({"models": [{"name": "s", "kind": "synthetic"}]})";
 
 template <class To, class From>
@@ -25,7 +26,8 @@ To* as(From* handle) {
 /// Calls every function that takes a runtime, model, request, queue, config or result
 /// and answers the statuses seen.
 std::set<tidegate_status> call_all(tidegate_runtime* runtime, tidegate_model* model, tidegate_request* request,
-                                   tidegate_cq* cq, tidegate_config* config, tidegate_result* result) {
+                                   tidegate_cq* cq, tidegate_config* config, tidegate_result* result,
+                                   tidegate_stream* stream) {
   std::set<tidegate_status> seen;
   char* text = nullptr;
   tidegate_model* new_model = nullptr;
@@ -33,6 +35,7 @@ std::set<tidegate_status> call_all(tidegate_runtime* runtime, tidegate_model* mo
   tidegate_cq* new_cq = nullptr;
   tidegate_result* new_result = nullptr;
   tidegate_runtime* new_runtime = nullptr;
+  tidegate_stream* new_stream = nullptr;
   tidegate_completion record{};
   std::size_t count = 0;
   auto view = initialised<tidegate_tensor_view>();
@@ -63,6 +66,12 @@ std::set<tidegate_status> call_all(tidegate_runtime* runtime, tidegate_model* mo
   seen.insert(tidegate_request_set_options(request, nullptr, nullptr));
   seen.insert(tidegate_submit(request, cq, 1, nullptr, nullptr, nullptr));
   seen.insert(tidegate_infer(request, &new_result, nullptr));
+  seen.insert(tidegate_model_replace(runtime, json, TIDEGATE_NUL, nullptr));
+  seen.insert(tidegate_model_replace_host(runtime, "h", 1, nullptr, 0, &table, nullptr));
+  seen.insert(tidegate_stream_open(request, nullptr, cq, 1, &new_stream, nullptr));
+  seen.insert(tidegate_stream_next(stream, &new_result, nullptr));
+  seen.insert(tidegate_stream_wait(stream, 0));
+  seen.insert(tidegate_stream_cancel(stream));
   seen.insert(tidegate_config_merge_json(config, "{}", 2, nullptr));
   seen.insert(tidegate_config_dump_json(config, &text, nullptr, nullptr));
   seen.insert(tidegate_result_status(result));
@@ -72,8 +81,9 @@ std::set<tidegate_status> call_all(tidegate_runtime* runtime, tidegate_model* mo
   CHECK(tidegate_model_retain(model) == nullptr);
   CHECK(tidegate_cq_fd(cq) == -1);
   CHECK(tidegate_result_output_count(result) == 0);
+  CHECK(tidegate_result_error(result) == nullptr);
   const bool nothing = text == nullptr && new_model == nullptr && new_request == nullptr && new_cq == nullptr &&
-                       new_result == nullptr && new_runtime == nullptr && count == 0;
+                       new_result == nullptr && new_runtime == nullptr && new_stream == nullptr && count == 0;
   CHECK(nothing);
   return seen;
 }
@@ -85,6 +95,8 @@ struct Everything {
   Model model{};
   RequestHandle request{};
   ResultHandle result{};
+  Runtime iterative = make_runtime(kSteps);
+  StreamHandle stream = open_stream(iterative, "one two");
 
   Everything() {
     tidegate_model* new_model = nullptr;
@@ -103,12 +115,13 @@ struct Everything {
 }  // namespace
 
 TEST_CASE("queue 4.13/72: NULL handles are invalid, and releasing NULL does nothing") {
-  CHECK(call_all(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr) ==
+  CHECK(call_all(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr) ==
         std::set<tidegate_status>{TIDEGATE_E_INVALID});
   tidegate_runtime_release(nullptr);
   tidegate_model_release(nullptr);
   tidegate_request_release(nullptr);
   tidegate_cq_release(nullptr);
+  tidegate_stream_release(nullptr);
   tidegate_config_release(nullptr);
   tidegate_result_release(nullptr);
   tidegate_error_release(nullptr);
@@ -121,12 +134,15 @@ TEST_CASE("misuse: a handle of another type is told apart and survives") {
   const Everything all;
   const auto seen = call_all(as<tidegate_runtime>(all.config.get()), as<tidegate_model>(all.runtime.get()),
                              as<tidegate_request>(all.cq.get()), as<tidegate_cq>(all.request.get()),
-                             as<tidegate_config>(all.result.get()), as<tidegate_result>(all.model.get()));
+                             as<tidegate_config>(all.result.get()), as<tidegate_result>(all.model.get()),
+                             as<tidegate_stream>(all.cq.get()));
   CHECK(seen == std::set<tidegate_status>{TIDEGATE_E_BAD_HANDLE});
   // Releasing through the wrong function leaves the object alone.
   tidegate_runtime_release(as<tidegate_runtime>(all.config.get()));
   tidegate_cq_release(as<tidegate_cq>(all.request.get()));
   tidegate_error_release(as<tidegate_error>(all.result.get()));
+  tidegate_stream_release(as<tidegate_stream>(all.cq.get()));
+  tidegate_result_release(as<tidegate_result>(all.stream.get()));
   CHECK(tidegate_result_status(all.result.get()) == TIDEGATE_OK);
   CHECK(tidegate_config_merge_json(all.config.get(), "{}", 2, nullptr) == TIDEGATE_OK);
 }
@@ -139,6 +155,8 @@ TEST_CASE("misuse: output pointers that are NULL are refused") {
   CHECK(tidegate_cq_create(all.runtime.get(), nullptr, nullptr) == TIDEGATE_E_INVALID);
   CHECK(tidegate_model_get(all.runtime.get(), "s", 1, nullptr, nullptr) == TIDEGATE_E_INVALID);
   CHECK(tidegate_infer(all.request.get(), nullptr, nullptr) == TIDEGATE_E_INVALID);
+  CHECK(tidegate_stream_open(all.request.get(), nullptr, nullptr, 1, nullptr, nullptr) == TIDEGATE_E_INVALID);
+  CHECK(tidegate_stream_next(all.stream.get(), nullptr, nullptr) == TIDEGATE_E_INVALID);
   tidegate_completion record{};
   std::size_t count = 0;
   CHECK(tidegate_cq_drain(all.cq.get(), nullptr, sizeof record, 1, &count) == TIDEGATE_E_INVALID);
@@ -220,6 +238,8 @@ TEST_CASE("misuse: options out of range are refused") {
   CHECK(tidegate_submit_text(all.runtime.get(), other.model.get(), "t", 1, nullptr, all.cq.get(), 1, nullptr, nullptr,
                              nullptr) == TIDEGATE_E_INVALID);
   CHECK(submit(all.runtime, other.cq, "t", 1) == TIDEGATE_E_INVALID);
+  tidegate_stream* stream = nullptr;
+  CHECK(tidegate_stream_open(all.request.get(), nullptr, other.cq.get(), 1, &stream, nullptr) == TIDEGATE_E_INVALID);
   tidegate_completion record{};
   std::size_t count = 0;
   CHECK(tidegate_cq_drain(all.cq.get(), &record, sizeof record, 1, &count) == TIDEGATE_EMPTY);
@@ -262,7 +282,8 @@ TEST_CASE("queue 4.13/71: in a forked child inherited handles answer FORKED and 
   REQUIRE(child >= 0);
   if (child == 0) {
     const auto seen = call_all(all.runtime.get(), all.model.get(), all.request.get(), all.cq.get(), all.config.get(),
-                               all.result.get());
+                               all.result.get(), all.stream.get());
+    tidegate_stream_release(all.stream.get());
     bool good = seen == std::set<tidegate_status>{TIDEGATE_E_FORKED};
     tidegate_cq_release(all.cq.get());
     tidegate_runtime_release(all.runtime.get());

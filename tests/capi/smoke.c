@@ -51,7 +51,16 @@ _Static_assert(sizeof(tidegate_timing) == 80, "timing");
 OFFSET(tidegate_backend, ctx, 8);
 OFFSET(tidegate_backend, run_batch, 16);
 OFFSET(tidegate_backend, destroy, 24);
-_Static_assert(sizeof(tidegate_backend) == 32, "backend");
+OFFSET(tidegate_backend, iterative, 32);
+OFFSET(tidegate_backend, reserved2, 36);
+OFFSET(tidegate_backend, release_state, 40);
+_Static_assert(sizeof(tidegate_backend) == 48, "backend");
+OFFSET(tidegate_step_size, rows, 4);
+OFFSET(tidegate_step_size, tokens, 8);
+_Static_assert(sizeof(tidegate_step_size) == 16, "step_size");
+OFFSET(tidegate_stream_options, buffer_chunks, 4);
+OFFSET(tidegate_stream_options, buffer_bytes, 8);
+_Static_assert(sizeof(tidegate_stream_options) == 16, "stream_options");
 
 #define CHECK(condition)                                                                  \
   do {                                                                                    \

@@ -26,9 +26,12 @@ extern "C" {
 typedef struct tidegate_cq tidegate_cq;
 
 typedef int32_t tidegate_completion_kind;
-enum { TIDEGATE_COMPLETION_INFER = 1 };
+enum {
+  TIDEGATE_COMPLETION_INFER = 1, /* a request has ended */
+  TIDEGATE_COMPLETION_STREAM = 2 /* a stream has something to take; see stream.h */
+};
 
-/* The end of one request: 64 bytes in ABI 1.0; later versions append. */
+/* The end of one request, or word from a stream: 64 bytes in ABI 1.0; later versions append. */
 typedef struct tidegate_completion {
   uint64_t tag;                  /* the number given to submit */
   uint64_t id;                   /* the id submit answered */
@@ -67,8 +70,8 @@ TIDEGATE_API tidegate_status tidegate_cq_wait(tidegate_cq *cq, int64_t timeout_n
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
 TIDEGATE_API tidegate_status tidegate_cq_wakeup(tidegate_cq *cq) TIDEGATE_NOEXCEPT;
 
-/* Refuses further submits to this queue and cancels its requests in flight; their
- * completions arrive as usual. Idempotent.
+/* Refuses further submits and streams to this queue and cancels its requests and streams in
+ * flight; their records arrive as usual. Idempotent.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
 TIDEGATE_API tidegate_status tidegate_cq_close(tidegate_cq *cq) TIDEGATE_NOEXCEPT;
 

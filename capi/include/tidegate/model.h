@@ -64,7 +64,7 @@ typedef struct tidegate_batch tidegate_batch;
 
 /* Must answer or fail every item of the batch before it returns; items left out
  * fail with ABANDONED. A status other than OK fails the items not yet answered
- * with HOST. Called on a library thread, by at most "replica.concurrency" threads
+ * with HOST. Called on a library thread, or on one that is inside tidegate_infer, by at most "replica.concurrency" threads
  * at a time. Must not wait for this runtime. Must not throw; a C++ exception that
  * leaves it all the same is caught and fails the batch with HOST. */
 typedef tidegate_status (*tidegate_run_batch_fn)(void *ctx, tidegate_batch *batch);
@@ -72,13 +72,29 @@ typedef tidegate_status (*tidegate_run_batch_fn)(void *ctx, tidegate_batch *batc
 /* Called exactly once, on any thread, after the last run_batch has returned. */
 typedef void (*tidegate_destroy_fn)(void *ctx);
 
+/* Called exactly once for every state that an iterative model has handed in, on any thread: when the
+ * item is done, failed or given up, or has got another state. */
+typedef void (*tidegate_release_state_fn)(void *ctx, void *state);
+
 typedef struct tidegate_backend {
   uint32_t struct_size;
   uint32_t reserved; /* 0 */
-  void *ctx;         /* passed to both functions */
+  void *ctx;         /* passed to all functions */
   tidegate_run_batch_fn run_batch;
   tidegate_destroy_fn destroy; /* may be NULL */
+  /* Not 0: iterative. Each run_batch is then one step of each of its items: it may emit a chunk, and
+   * either answers, fails or proceeds. All steps of an item run on one replica, one at a time. */
+  int32_t iterative;
+  int32_t reserved2;                       /* 0 */
+  tidegate_release_state_fn release_state; /* may be NULL */
 } tidegate_backend;
+
+/* What an item costs the batch of its next step; a 0 counts as 1. */
+typedef struct tidegate_step_size {
+  uint32_t struct_size;
+  uint32_t rows;   /* of "batching.max_batch_size" */
+  uint64_t tokens; /* of "batching.max_batch_tokens" */
+} tidegate_step_size;
 
 /* Serves `name` from a function of the program. `json` (NULL = defaults) sets
  * "batching.*", "admission.*", "replica.concurrency" and "fingerprint": a text
@@ -92,6 +108,25 @@ TIDEGATE_API tidegate_status tidegate_model_register(tidegate_runtime *runtime, 
                                                      const char *json, size_t json_length,
                                                      const tidegate_backend *table, tidegate_model **model,
                                                      tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* As tidegate_model_load for a model that is served already, named by "name": from now on by this
+ * version. Requests that have begun are answered by the former, and so are those that wait for it
+ * unless the new one takes inputs that it has prepared. No request is lost; handles of the model name
+ * the new version. The former goes when it has nothing left to do. On failure nothing has changed.
+ * Since: 1.0   Thread: Any   Blocks: as tidegate_model_load, and while its speed is measured
+ * Owns: -   Errors: as tidegate_model_load, NOT_FOUND (no such model), and what the new version answers if
+ * it fails on its samples */
+TIDEGATE_API tidegate_status tidegate_model_replace(tidegate_runtime *runtime, const char *json, size_t length,
+                                                    tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* The same with a function of the program, arguments as in tidegate_model_register. The former
+ * version's destroy(ctx) runs after its last run_batch.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: takes table->ctx
+ * Errors: NOT_FOUND (no such model), UNSUPPORTED (table of a newer version), SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_model_replace_host(tidegate_runtime *runtime, const char *name,
+                                                         size_t name_length, const char *json, size_t json_length,
+                                                         const tidegate_backend *table,
+                                                         tidegate_error **err) TIDEGATE_NOEXCEPT;
 
 /* Number of items, at least 1.
  * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: 0 for NULL */
@@ -107,7 +142,8 @@ TIDEGATE_API const char *tidegate_batch_text(const tidegate_batch *batch, uint32
 TIDEGATE_API tidegate_status tidegate_batch_tensor(const tidegate_batch *batch, uint32_t item, uint32_t index,
                                                    tidegate_tensor_view *view) TIDEGATE_NOEXCEPT;
 
-/* Answers an item with `count` tensors, copied. A later answer replaces a former.
+/* Answers an item with `count` tensors, copied, and ends it. A later answer replaces a former. Of an
+ * iterative model `count` may be 0, with `outputs` NULL: the chunks were all.
  * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: INVALID (sizes disagree) */
 TIDEGATE_API tidegate_status tidegate_batch_answer(tidegate_batch *batch, uint32_t item,
                                                    const tidegate_tensor_view *outputs,
@@ -117,6 +153,26 @@ TIDEGATE_API tidegate_status tidegate_batch_answer(tidegate_batch *batch, uint32
  * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: - */
 TIDEGATE_API tidegate_status tidegate_batch_fail(tidegate_batch *batch, uint32_t item, tidegate_status status,
                                                  const char *message, size_t length) TIDEGATE_NOEXCEPT;
+
+/* ---- steps of an iterative model ------------------------------------------- */
+
+/* The state handed in with tidegate_batch_proceed in the item's last step; NULL in its first.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -   Errors: - */
+TIDEGATE_API void *tidegate_batch_state(const tidegate_batch *batch, uint32_t item) TIDEGATE_NOEXCEPT;
+
+/* This step's chunk for the consumer of the item, copied; tidegate_infer gets all chunks at once. A
+ * later one of the same step replaces a former. Dropped if the item fails in this step.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: -
+ * Errors: INVALID (sizes disagree), UNSUPPORTED (the model is not iterative) */
+TIDEGATE_API tidegate_status tidegate_batch_emit(tidegate_batch *batch, uint32_t item,
+                                                 const tidegate_tensor_view *chunk, uint32_t count) TIDEGATE_NOEXCEPT;
+
+/* The item has another step. `next` (NULL = one row, one token) is what that costs its batch; `state`
+ * (may be NULL, may be the one of this step) is what it gets.
+ * Since: 1.0   Thread: Owner   Blocks: no   Owns: takes `state` until release_state(ctx, state)
+ * Errors: UNSUPPORTED (the model is not iterative) */
+TIDEGATE_API tidegate_status tidegate_batch_proceed(tidegate_batch *batch, uint32_t item, void *state,
+                                                    const tidegate_step_size *next) TIDEGATE_NOEXCEPT;
 
 #ifdef __cplusplus
 }

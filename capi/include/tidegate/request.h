@@ -104,7 +104,10 @@ TIDEGATE_API tidegate_status tidegate_request_set_options(tidegate_request *requ
 TIDEGATE_API tidegate_status tidegate_submit(tidegate_request *request, tidegate_cq *cq, uint64_t tag, uint64_t *id,
                                              tidegate_result **result, tidegate_error **err) TIDEGATE_NOEXCEPT;
 
-/* Submits and waits for the answer.
+/* Submits and waits for the answer. Without a deadline the batch that the request starts, or the next that
+ * takes it up, may run on the calling thread, which spares two wake-ups; the call then lasts as long as
+ * the model does, even if that hangs and the runtime is shut down. With a deadline the batch runs on a
+ * library thread and the call returns by the deadline.
  * Since: 1.0   Thread: Owner, but never a library thread   Blocks: until complete
  * Owns: *result, release it   Errors: as tidegate_submit_text, and every way a request can end */
 TIDEGATE_API tidegate_status tidegate_infer(tidegate_request *request, tidegate_result **result,

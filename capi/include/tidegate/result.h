@@ -63,13 +63,18 @@ typedef struct tidegate_timing {
   uint32_t reserved2; /* 0 */
 } tidegate_timing;
 
-/* An answer. Immutable: any number of threads may read it, one releases it. Keeps
+/* An answer, or a chunk or the end of a stream. Immutable: any number of threads may read it, one releases it. Keeps
  * its numbers alive on its own, also after the runtime is gone. */
 typedef struct tidegate_result tidegate_result;
 
-/* OK for every result that was handed out; BAD_HANDLE for anything else.
+/* OK for every answer and chunk; of the end of a stream how it ended. BAD_HANDLE for what is no result.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
 TIDEGATE_API tidegate_status tidegate_result_status(const tidegate_result *result) TIDEGATE_NOEXCEPT;
+
+/* Why the stream ended that this is the end of; NULL where its status is OK. Borrowed from `result`: do
+ * not release it.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
+TIDEGATE_API const tidegate_error *tidegate_result_error(const tidegate_result *result) TIDEGATE_NOEXCEPT;
 
 /* Number of output tensors; an encoder answers one, f32 [dimension]. 0 for NULL.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */

@@ -43,14 +43,15 @@ TIDEGATE_API tidegate_status tidegate_runtime_drain(tidegate_runtime *runtime, i
                                                     tidegate_error **err) TIDEGATE_NOEXCEPT;
 
 /* As drain, then ends the engine and joins its threads. A model that hangs keeps
- * its thread; the call does not wait for it. Afterwards calls that need the engine
- * answer SHUTTING_DOWN; completion queues can still be drained. Idempotent.
+ * its thread, or that of the tidegate_infer it runs in; the call does not wait for it.
+ * Afterwards calls that need the engine answer SHUTTING_DOWN; completion queues can still
+ * be drained and streams read. Idempotent.
  * Since: 1.0   Thread: Any, but never a library thread   Blocks: up to timeout_ns
  * Owns: -   Errors: DEADLINE (as drain; the engine has ended all the same) */
 TIDEGATE_API tidegate_status tidegate_runtime_shutdown(tidegate_runtime *runtime, int64_t timeout_ns,
                                                        tidegate_error **err) TIDEGATE_NOEXCEPT;
 
-/* Counters at this moment: {"requests": {...}, "cache": [...], "metrics": [...]}.
+/* Counters at this moment: {"requests": {...}, "open_streams": n, "cache": [...], "metrics": [...]}.
  * Ends in NUL; *length (may be NULL) excludes it.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: *text, tidegate_free it
  * Errors: SHUTTING_DOWN (after shutdown) */

@@ -9,6 +9,8 @@
  *   result.h   answers and tensors
  *   cq.h       completion queues with a pollable descriptor
  *   request.h  submit, cancel, infer
+ *   stream.h   answers that arrive in chunks
+ *   cache.h    keys and bytes of stored answers
  *
  * Tags on every function:
  *   Since   ABI version that added it
@@ -24,13 +26,13 @@
 #ifndef TIDEGATE_TIDEGATE_H
 #define TIDEGATE_TIDEGATE_H
 
-#include "base.h"
+#include "cache.h"
 #include "config.h"
-#include "cq.h"
 #include "error.h"
 #include "model.h"
 #include "request.h"
 #include "result.h"
 #include "runtime.h"
+#include "stream.h"
 
 #endif

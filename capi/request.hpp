@@ -1,0 +1,39 @@
+// tidegate_request: an input and options on their way to the engine.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime.hpp"
+#include "tidegate/request.h"
+#include "tidegate/request.hpp"
+
+namespace tidegate::capi {
+
+/// A host's options; the names are copies.
+struct HostOptions {
+  tidegate_request_options given{};
+  std::string tenant{};
+  std::string ordering_key{};
+};
+
+/// The same for the engine; a time-out counts from now.
+[[nodiscard]] RequestOptions engine_options(const HostOptions& wishes, const Clock& clock);
+
+}  // namespace tidegate::capi
+
+struct tidegate_request : tidegate::capi::Handle<0x54477271> {
+  tidegate_request(std::shared_ptr<tidegate::capi::Runtime> object, std::string model_name)
+      : runtime(std::move(object)), model(std::move(model_name)) {}
+
+  /// Errors: invalid_argument (nothing set, or a gap between tensors).
+  [[nodiscard]] tidegate::Result<tidegate::Input> input() const;
+
+  const std::shared_ptr<tidegate::capi::Runtime> runtime;
+  const std::string model;
+  tidegate::capi::HostOptions options{};
+  bool has_text = false;
+  std::string text{};
+  std::vector<std::optional<tidegate::Tensor>> tensors{};
+};

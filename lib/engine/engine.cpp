@@ -7,6 +7,9 @@
 
 #include "base/sha256.hpp"
 #include "base/try.hpp"
+#include "base/wall_time.hpp"
+#include "cache/cache_namespaces.hpp"
+#include "cache/snapshot_keeper.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/guarded_call.hpp"
 #include "engine/options_check.hpp"
@@ -19,6 +22,10 @@ std::shared_ptr<Services> make_services(const EngineOptions& options, std::share
   services->clock = options.clock ? options.clock : make_steady_clock();
   services->completions = std::move(completions);
   services->cache = std::make_shared<TieredCache>(options.cache, services->clock);
+  services->namespaces = std::make_shared<CacheNamespaces>(CacheNamespace::Surroundings{
+      services->clock, options.cache.tiers, options.cache.time_to_live, services->completions, unix_microseconds});
+  services->snapshot = std::make_shared<SnapshotKeeper>(options.cache.snapshot, services->cache, services->namespaces);
+  services->snapshot->restore();
   return services;
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <future>
-#include <limits>
+#include <thread>
 #include <utility>
 
 #include "base/sha256.hpp"
@@ -14,8 +14,10 @@ namespace {
 /// A computation of another process that began before an invalidation may end so much later, and what
 /// it stores lives as long as any answer.
 constexpr Duration kLongestComputation = std::chrono::minutes(10);
-/// A tier gets so long for the table: nobody waits for it.
-constexpr Duration kReadBudget = std::chrono::seconds(1);
+
+/// A tier stores later, on a thread of its own; so often it is asked whether it has.
+constexpr Duration kFirstPause = std::chrono::milliseconds(1);
+constexpr Duration kLongestPause = std::chrono::milliseconds(100);
 
 CacheKey key_of_table(std::string_view model) noexcept {
   Sha256 hash;
@@ -32,6 +34,14 @@ std::optional<InvalidationTable> table_in(const CacheKey& key, const CacheEntry&
 }
 
 }  // namespace
+
+Result<InvalidationTable::Scope> scope_of(const CacheScope& scope) {
+  if (!scope.tag.empty() && scope.version) {
+    return Error(ErrorCode::invalid_argument, "a cache scope names a tag and a version; give one of them");
+  }
+  if (scope.version) return InvalidationTable::of_version(*scope.version);
+  return scope.tag.empty() ? InvalidationTable::kModel : InvalidationTable::of_tag(scope.tag);
+}
 
 /// One round of questions. Whoever of the tiers drops its callback has not answered; the last to go
 /// tells how the round ended.
@@ -112,11 +122,10 @@ void CacheNamespace::read_when_due(TimePoint now) noexcept {
 void CacheNamespace::synchronize(UniqueFunction<void(bool)> done) noexcept {
   try {
     const auto reading = std::make_shared<Reading>(around_.tiers.size(), std::move(done));
-    const Deadline limit = around_.clock->now() + kReadBudget;
     for (std::size_t i = 0; i < around_.tiers.size(); ++i) {
       try {
         around_.tiers[i]->get_many(
-            std::span(&key_, 1), limit,
+            std::span(&key_, 1), kNoDeadline,
             [weak = weak_from_this(), reading, i](const std::vector<std::optional<CacheEntry>>& answer) {
               const auto self = weak.lock();
               if (self != nullptr && self->take_answer(i, answer)) reading->agreed();
@@ -139,6 +148,18 @@ bool CacheNamespace::synchronize_and_wait(Duration bound) noexcept {
     return future.wait_for(bound) == std::future_status::ready && future.get();
   } catch (...) {
     return false;
+  }
+}
+
+bool CacheNamespace::spread(Duration bound) noexcept {
+  const auto start = std::chrono::steady_clock::now();  // the caller sleeps in real time
+  Duration pause = kFirstPause;
+  for (;;) {
+    const Duration left = bound - (std::chrono::steady_clock::now() - start);
+    if (left <= Duration::zero()) return false;
+    if (synchronize_and_wait(left)) return true;
+    std::this_thread::sleep_for(std::min(pause, left));
+    pause = std::min(2 * pause, kLongestPause);
   }
 }
 

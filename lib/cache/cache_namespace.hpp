@@ -14,6 +14,9 @@
 
 namespace tidegate {
 
+/// The part that a scope of the host's names. Errors: invalid_argument (tag and version).
+[[nodiscard]] Result<InvalidationTable::Scope> scope_of(const CacheScope& scope);
+
 /// The stamps of its scopes go into the key of every request, so an invalidation deletes nothing: it
 /// makes keys that nobody has stored under. The table is also an ordinary entry of the further
 /// tiers: read, merged and, where ours knows more, stored again. Thread-safe; `stamps` costs one
@@ -55,6 +58,9 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   void synchronize(UniqueFunction<void(bool)> done) noexcept;
   /// The same, waiting `bound` at most for the tiers to answer.
   bool synchronize_and_wait(Duration bound) noexcept;
+
+  /// The same again and again until every tier has it all; false if one has not when `bound` is over.
+  bool spread(Duration bound) noexcept;
 
   /// The table as an entry of a tier; empty while nothing was invalidated.
   [[nodiscard]] std::optional<CacheEntry> entry() const;

@@ -50,6 +50,18 @@ Result<std::uint64_t> SnapshotKeeper::save() noexcept {
   return saved;
 }
 
+void SnapshotKeeper::collect(std::vector<MetricSample>& samples) const {
+  if (!has_file()) return;
+  const CacheSnapshotStats now = stats();
+  const auto add = [&](const char* name, const char* help, MetricKind kind, std::uint64_t value) {
+    samples.push_back({name, help, kind, {}, static_cast<double>(value)});
+  };
+  add("tidegate_cache_snapshot_restored", "Answers read from the snapshot", MetricKind::gauge, now.restored);
+  add("tidegate_cache_snapshot_skipped", "Parts of the snapshot that were of no use", MetricKind::gauge, now.skipped);
+  add("tidegate_cache_snapshot_written", "Answers written by the last save", MetricKind::gauge, now.written);
+  add("tidegate_cache_snapshot_failed_total", "Saves that failed", MetricKind::counter, now.failed);
+}
+
 CacheSnapshotStats SnapshotKeeper::stats() const noexcept {
   return {restored_.load(std::memory_order_relaxed), skipped_.load(std::memory_order_relaxed),
           written_.load(std::memory_order_relaxed), failed_.load(std::memory_order_relaxed)};

@@ -22,6 +22,7 @@ class SnapshotKeeper {
   Result<std::uint64_t> save() noexcept;
 
   [[nodiscard]] CacheSnapshotStats stats() const noexcept;
+  void collect(std::vector<MetricSample>& samples) const;
   [[nodiscard]] bool has_file() const noexcept { return !options_.file.empty(); }
 
  private:

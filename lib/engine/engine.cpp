@@ -79,6 +79,9 @@ Engine::Impl::Impl(EngineOptions engine_options)
       roster(std::make_shared<ModelRoster>(services)) {
   // The clock starts its thread with its first alarm: better now, where a refusal is an error.
   services->clock->cancel(services->clock->call_at(services->clock->now() + std::chrono::hours(1), [] {}));
+  services->metrics.add_collector([kept = std::weak_ptr(services->snapshot)](std::vector<MetricSample>& samples) {
+    if (const auto keeper = kept.lock()) keeper->collect(samples);
+  });
   services->metrics.add_collector([cache = std::weak_ptr(services->cache)](std::vector<MetricSample>& samples) {
     const auto tiers = cache.lock();
     if (tiers == nullptr) return;

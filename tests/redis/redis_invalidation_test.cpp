@@ -12,9 +12,24 @@ using namespace tidegate::test;
 
 namespace {
 
+/// The machine's clock, set forward by the test.
+class ShiftedClock final : public Clock {
+ public:
+  [[nodiscard]] TimePoint now() const noexcept override { return clock_->now() + Duration(ahead_.load()); }
+  AlarmId call_at(TimePoint when, UniqueFunction<void()> alarm) override {
+    return clock_->call_at(when == kNoDeadline ? when : when - Duration(ahead_.load()), std::move(alarm));
+  }
+  bool cancel(AlarmId id) override { return clock_->cancel(id); }
+  void advance(Duration step) { ahead_ += step.count(); }
+
+ private:
+  const std::shared_ptr<Clock> clock_ = make_steady_clock();
+  std::atomic<std::int64_t> ahead_{0};
+};
+
 /// An engine of its own threads, but for its clock; its model answers with the value of `source`.
 struct Process {
-  std::shared_ptr<ManualClock> clock = std::make_shared<ManualClock>();
+  std::shared_ptr<ShiftedClock> clock = std::make_shared<ShiftedClock>();
   std::shared_ptr<RedisCache> tier;
   std::optional<Engine> engine;
 

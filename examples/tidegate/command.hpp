@@ -13,6 +13,7 @@ using Action = std::function<Result<int>()>;
 
 // Each adds its subcommand to `app` and answers what to run when it was chosen.
 [[nodiscard]] Action add_bench(CLI::App& app);
+[[nodiscard]] Action add_cache(CLI::App& app);
 [[nodiscard]] Action add_doctor(CLI::App& app);
 [[nodiscard]] Action add_encode(CLI::App& app);
 [[nodiscard]] Action add_simulate(CLI::App& app);

@@ -15,7 +15,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Every command takes --help and --json. Exit codes: 0 success, 1 failure, 2 bad usage.");
   using namespace tidegate::program;
-  const Action actions[] = {add_encode(app), add_tokenize(app), add_bench(app), add_doctor(app), add_simulate(app)};
+  const Action actions[] = {add_encode(app), add_tokenize(app), add_bench(app),
+                            add_doctor(app), add_simulate(app), add_cache(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

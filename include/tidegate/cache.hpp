@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -116,6 +117,21 @@ struct MemoryCacheOptions {
   CacheCurve curve = CacheCurve::off;
 };
 
+/// The memory tier's answers, kept in a file from the end of an engine to the start of the next.
+struct CacheSnapshotOptions {
+  std::string file;  ///< empty = they are lost. Replaced as a whole; the engine's own
+  /// Most bytes of the file; what has the shortest life left is left out.
+  std::uint64_t capacity_bytes = 1ULL << 30;
+};
+
+/// What became of the snapshot.
+struct CacheSnapshotStats {
+  std::uint64_t restored = 0;  ///< answers read when the engine was made
+  std::uint64_t skipped = 0;   ///< too old, damaged, or not of a snapshot of this format
+  std::uint64_t written = 0;   ///< answers in the file by the last save
+  std::uint64_t failed = 0;    ///< saves that the disk refused, and readings that ran out of memory
+};
+
 struct CacheOptions {
   MemoryCacheOptions memory{};
   Duration time_to_live = std::chrono::hours(1);  ///< of a computed answer; 1 ms to 3650 days
@@ -137,6 +153,14 @@ struct CacheOptions {
   /// Longest a request waits for all further tiers together before it is computed;
   /// a minute at most. A request with a deadline waits for a fifth of what is left of it.
   Duration lookup_budget = std::chrono::milliseconds(5);
+  CacheSnapshotOptions snapshot{};
+};
+
+/// Answers of one model that are to be asked for no more (Engine::invalidate_cache).
+struct CacheScope {
+  std::string model{};              ///< name it is served under; empty = the only one
+  std::string tag{};                ///< only what is asked for with this RequestOptions::cache_tag; empty = all
+  std::optional<Digest> version{};  ///< only of the version with this ModelInfo::fingerprint; not with a tag
 };
 
 /// What a memory tier of some capacity and policy would have hit of late, by a sample of the keys.

@@ -81,4 +81,13 @@ struct EngineConfig {
 /// Errors: as make_redis_cache, open_disk_cache, Engine::create, load_replicas and Engine::add_model.
 [[nodiscard]] Result<Engine> create_engine(const EngineConfig& config);
 
+/// Engine::invalidate_cache for programs that serve nothing: the tiers of the description are told, and its
+/// snapshot is removed. An empty `scope.model` means every described model. Waits `bound` for each model.
+/// Errors: not_found (model), invalid_argument (nothing is described that outlives a process; tag and version),
+/// unavailable, io_error (snapshot), as make_redis_cache and open_disk_cache.
+[[nodiscard]] Result<void> invalidate_described(const EngineConfig& config, const CacheScope& scope, Duration bound);
+
+/// What an engine would restore from the file now, and what it would skip. May throw std::bad_alloc.
+[[nodiscard]] CacheSnapshotStats inspect_cache_snapshot(const std::string& file);
+
 }  // namespace tidegate

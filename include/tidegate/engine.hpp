@@ -154,6 +154,16 @@ class Engine {
   [[nodiscard]] MetricsSnapshot metrics() const;
   /// Counters of each cache tier, memory first.
   [[nodiscard]] std::vector<CacheTierStats> cache_stats() const;
+  /// From the return on no request is given an answer of the scope that was computed, or began to be,
+  /// before: not by this engine, whoever stores it and however late. Other processes that share a further
+  /// tier follow within 5 s while they have requests. With a `bound`, waits so long for the tiers to
+  /// have taken it. Errors: not_found (model), invalid_argument (tag and version), out_of_memory,
+  /// unavailable (a tier did not take it within the bound; it is offered again while there are requests).
+  [[nodiscard]] Result<void> invalidate_cache(const CacheScope& scope, Duration bound = Duration::zero());
+  /// Writes CacheOptions::snapshot now, as a drain does when it has ended. Answers the number of answers in it.
+  /// Blocks until the file is on the disk. Errors: invalid_argument (no file), io_error, busy, out_of_memory.
+  Result<std::uint64_t> save_cache();
+  [[nodiscard]] CacheSnapshotStats snapshot_stats() const;
   /// Gives the memory tier another budget, at most the one it began with: smaller under memory pressure,
   /// the old one when that is over. What no longer fits is gone when this returns.
   void resize_cache(std::uint64_t capacity_bytes);

@@ -65,6 +65,9 @@ struct RequestOptions {
   /// With CacheMode::similar: what else must be equal before texts are compared, such as system prompt,
   /// language and parameters; compared by its digest.
   std::string similar_within{};
+  /// What Engine::invalidate_cache may call the answer by, such as the source it was made from. Part of
+  /// no comparison: until its tag is invalidated a request is given whatever any equal one was.
+  std::string cache_tag{};
   /// Completions of equal keys come in the order of acceptance, where the model's
   /// BatchingOptions::ordering is per_key; elsewhere it must be empty. At most 256 bytes.
   std::string ordering_key{};

@@ -1,4 +1,4 @@
-// The wall clock, for the one thing that outlives a process: expiry in stored records.
+// The wall clock, for what outlives a process: expiry in stored records, stamps of invalidations.
 #pragma once
 
 #include <cstdint>
@@ -8,5 +8,6 @@ namespace tidegate {
 /// Milliseconds since 1970-01-01 UTC. May jump; every decision inside the process
 /// takes its time from Clock instead.
 [[nodiscard]] std::int64_t unix_milliseconds() noexcept;
+[[nodiscard]] std::int64_t unix_microseconds() noexcept;
 
 }  // namespace tidegate

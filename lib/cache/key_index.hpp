@@ -42,6 +42,13 @@ class KeyIndex {
   /// Some entry; null if there is none.
   [[nodiscard]] MemoryEntry* any() const noexcept;
 
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (const Slot& slot : slots_) {
+      if (slot.entry != nullptr) visit(*slot.entry);
+    }
+  }
+
   [[nodiscard]] bool full() const noexcept { return (count_ + 1) * 4 > slots_.size() * 3; }
   void grow();
 

@@ -152,6 +152,25 @@ class alignas(64) MemoryCache::Shard {
     }
   }
 
+  void clear() {
+    RetiredEntries retired;
+    const MutexLock lock(mutex_);
+    std::vector<MemoryEntry*> all;
+    all.reserve(index_.count());
+    index_.for_each([&](MemoryEntry& entry) { all.push_back(&entry); });
+    for (MemoryEntry* const entry : all) retire(*entry, retired);
+  }
+
+  [[nodiscard]] std::vector<CacheEntry> entries(TimePoint now) const {
+    std::vector<CacheEntry> all;
+    const MutexLock lock(mutex_);
+    all.reserve(index_.count());
+    index_.for_each([&](const MemoryEntry& entry) {
+      if (entry.expires_at > now) all.push_back({entry.key, entry.record, entry.expires_at - now});
+    });
+    return all;
+  }
+
   void add_to(CacheTierStats& total) const {
     const MutexLock lock(mutex_);
     total.hits += stats_.hits;
@@ -274,6 +293,16 @@ void MemoryCache::resize(std::uint64_t capacity_bytes) {
   if (shards_.empty()) return;
   const std::uint64_t share = for_entries(std::min(capacity_bytes, capacity_bytes_)) / shards_.size();
   for (const auto& shard : shards_) shard->resize(share);
+}
+
+void MemoryCache::clear() {
+  for (const auto& shard : shards_) shard->clear();
+}
+
+void MemoryCache::for_each(const std::function<void(const CacheEntry&)>& visit) const {
+  for (const auto& shard : shards_) {
+    for (const CacheEntry& entry : shard->entries(clock_->now())) visit(entry);
+  }
 }
 
 std::vector<CacheCurvePoint> MemoryCache::curve() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -59,6 +60,12 @@ class MemoryCache final : public CacheTier {
   /// Gives the tier another budget: at most the one it was made with. Evicts what no longer
   /// fits, shard by shard; a budget below what its bookkeeping takes empties it.
   void resize(std::uint64_t capacity_bytes);
+
+  /// Drops every entry.
+  void clear();
+  /// Calls `visit` with a copy of every entry and its remaining life, shard by shard, no lock being
+  /// held; an entry that comes or goes meanwhile may be left out. May throw std::bad_alloc.
+  void for_each(const std::function<void(const CacheEntry&)>& visit) const;
 
   /// All zero while the tier is off.
   [[nodiscard]] CacheTierStats stats() const override;

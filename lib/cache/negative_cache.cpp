@@ -55,6 +55,11 @@ void NegativeCache::erase(const CacheKey& key) {
   if (found != by_key_.end()) drop(found->second);
 }
 
+void NegativeCache::clear() {
+  const MutexLock lock(mutex_);
+  while (!entries_.empty()) drop(entries_.begin());
+}
+
 std::uint64_t NegativeCache::bytes() const {
   const MutexLock lock(mutex_);
   return bytes_;

@@ -24,6 +24,7 @@ class NegativeCache {
   /// Ignores errors that another attempt may not meet. Without memory nothing is stored.
   void put(const CacheKey& key, const Error& error, TimePoint now) noexcept;
   void erase(const CacheKey& key);
+  void clear();
 
   [[nodiscard]] std::uint64_t bytes() const;
 

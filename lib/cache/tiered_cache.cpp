@@ -234,6 +234,17 @@ void TieredCache::put_error(const CacheKey& key, const Error& error) noexcept {
   state_->errors.put(key, error, state_->clock->now());
 }
 
+void TieredCache::put_in_memory(const CacheEntry& entry) { state_->memory.put(entry); }
+
+void TieredCache::for_each_in_memory(const std::function<void(const CacheEntry&)>& visit) const {
+  state_->memory.for_each(visit);
+}
+
+void TieredCache::clear_memory() {
+  state_->memory.clear();
+  state_->errors.clear();
+}
+
 void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
   const std::uint64_t errors = bytes_for_errors(state_->options);
   state_->memory.resize(capacity_bytes > errors ? capacity_bytes - errors : 0);

@@ -1,6 +1,7 @@
 // TieredCache: the chain of tiers a request asks before it computes.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -46,6 +47,11 @@ class TieredCache {
   /// Stores a computed answer in every tier. `cost` is what the model took for it.
   void put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost = Duration::zero());
 
+  /// As MemoryCache::put and for_each.
+  void put_in_memory(const CacheEntry& entry);
+  void for_each_in_memory(const std::function<void(const CacheEntry&)>& visit) const;
+  /// As MemoryCache::clear, with the remembered errors.
+  void clear_memory();
   /// As MemoryCache::resize.
   void resize_memory(std::uint64_t capacity_bytes);
   [[nodiscard]] std::vector<CacheCurvePoint> curve() const;

@@ -1,5 +1,6 @@
 // Runners and engines from their description.
 #include "base/try.hpp"
+#include "engine/config_tiers.hpp"
 #include "tidegate/config.hpp"
 
 namespace tidegate {
@@ -30,19 +31,6 @@ Result<std::unique_ptr<ModelRunner>> load_runner(const ModelConfig& config) {
   return Error(ErrorCode::invalid_argument, "a model of kind host is supplied by the program, not loaded");
 }
 
-/// The cache tiers of the description, behind those that the program brought.
-Result<void> add_tiers(EngineOptions& options, const EngineConfig& config) {
-  if (!config.redis.address.empty()) {
-    TIDEGATE_TRY(auto redis, make_redis_cache(config.redis, options.clock));
-    options.cache.tiers.push_back(std::move(redis));
-  }
-  if (config.disk.folder.empty()) return {};
-  if (options.clock == nullptr) options.clock = make_steady_clock();
-  TIDEGATE_TRY(std::shared_ptr<CacheTier> disk, open_disk_cache(config.disk, options.clock));
-  options.cache.tiers.push_back(std::move(disk));
-  return {};
-}
-
 }  // namespace
 
 Result<std::vector<Replica>> load_replicas(const ModelConfig& config) {
@@ -56,7 +44,7 @@ Result<std::vector<Replica>> load_replicas(const ModelConfig& config) {
 
 Result<Engine> create_engine(const EngineConfig& config) {
   EngineOptions options = config.engine;
-  TIDEGATE_CHECK(add_tiers(options, config));
+  TIDEGATE_CHECK(config::add_tiers(options, config));
   TIDEGATE_TRY(Engine engine, Engine::create(std::move(options)));
   for (const ModelConfig& model : config.models) {
     TIDEGATE_TRY(std::vector<Replica> replicas, load_replicas(model));

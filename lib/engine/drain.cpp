@@ -1,7 +1,9 @@
 // Shutdown, in order: refuse, let finish, fail the rest, end the threads.
 #include <algorithm>
 #include <condition_variable>
+#include <utility>
 
+#include "cache/snapshot_keeper.hpp"
 #include "engine/engine_impl.hpp"
 
 namespace tidegate {
@@ -51,15 +53,17 @@ std::uint64_t Engine::Impl::answered() const noexcept {
 
 DrainReport Engine::Impl::drain(Duration bound) noexcept {
   const std::thread::id self = std::this_thread::get_id();
+  bool first = false;
   {
     MutexLock lock(drain_mutex);
     // A completion that had to run inside this very drain cannot wait for it.
     if (drain_thread == self) return {};
     while (drain_thread != std::thread::id()) lock.wait(drain_ended);
-    drained = true;
+    first = !std::exchange(drained, true);
     drain_thread = self;
   }
   const DrainReport report = drain_once(bound);
+  if (first && services->snapshot->has_file()) static_cast<void>(services->snapshot->save());
   MutexLock lock(drain_mutex);
   drain_thread = {};
   drain_ended.notify_all();

@@ -7,6 +7,9 @@
 
 #include "base/sha256.hpp"
 #include "base/try.hpp"
+#include "base/wall_time.hpp"
+#include "cache/cache_namespaces.hpp"
+#include "cache/snapshot_keeper.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/guarded_call.hpp"
 #include "engine/options_check.hpp"
@@ -19,6 +22,10 @@ std::shared_ptr<Services> make_services(const EngineOptions& options, std::share
   services->clock = options.clock ? options.clock : make_steady_clock();
   services->completions = std::move(completions);
   services->cache = std::make_shared<TieredCache>(options.cache, services->clock);
+  services->namespaces = std::make_shared<CacheNamespaces>(CacheNamespace::Surroundings{
+      services->clock, options.cache.tiers, options.cache.time_to_live, services->completions, unix_microseconds});
+  services->snapshot = std::make_shared<SnapshotKeeper>(options.cache.snapshot, services->cache, services->namespaces);
+  services->snapshot->restore();
   return services;
 }
 
@@ -72,6 +79,9 @@ Engine::Impl::Impl(EngineOptions engine_options)
       roster(std::make_shared<ModelRoster>(services)) {
   // The clock starts its thread with its first alarm: better now, where a refusal is an error.
   services->clock->cancel(services->clock->call_at(services->clock->now() + std::chrono::hours(1), [] {}));
+  services->metrics.add_collector([kept = std::weak_ptr(services->snapshot)](std::vector<MetricSample>& samples) {
+    if (const auto keeper = kept.lock()) keeper->collect(samples);
+  });
   services->metrics.add_collector([cache = std::weak_ptr(services->cache)](std::vector<MetricSample>& samples) {
     const auto tiers = cache.lock();
     if (tiers == nullptr) return;

@@ -98,6 +98,7 @@ void Engine::Impl::start(ModelRoster::Model& model) {
 Result<void> Engine::Impl::add(const std::string& name, std::vector<Replica> replicas,
                                const ModelOptions& model_options) {
   TIDEGATE_TRY(ModelRoster::Model model, make_model(name, std::move(replicas), model_options));
+  model.pipeline->learn_invalidations();
   // A model that fails on its samples is served without a calibration.
   static_cast<void>(model.pipeline->learn_speed(model_options.calibration, model_options.batching));
   start(model);

@@ -35,6 +35,7 @@ inline constexpr TimeRange<Milli> kFreshFor{Milli(0), std::chrono::hours(24 * 36
 inline constexpr TimeRange<Milli> kRefreshTimeout{Milli(1), std::chrono::hours(1)};
 inline constexpr TimeRange<Milli> kNegativeTimeToLive{Milli(0), std::chrono::seconds(30)};
 inline constexpr TimeRange<Micro> kLookupBudget{Micro(0), std::chrono::minutes(1)};
+inline constexpr Range kSnapshotBytes{4096, kMostBytes};
 inline constexpr Range kDiskCapacityBytes{std::int64_t{8} << 20, kMostBytes};
 inline constexpr Range kDiskBufferBytes{0, std::int64_t{4} << 30};
 inline constexpr Range kDiskRate{0, kMostBytes};

@@ -120,6 +120,7 @@ Result<void> check_options(const EngineOptions& options) {
   TIDEGATE_CHECK(in_range("cache.refresh_timeout", cache.refresh_timeout, limits::kRefreshTimeout));
   TIDEGATE_CHECK(in_range("cache.negative_time_to_live", cache.negative_time_to_live, limits::kNegativeTimeToLive));
   TIDEGATE_CHECK(in_range("cache.lookup_budget", cache.lookup_budget, limits::kLookupBudget));
+  TIDEGATE_CHECK(in_range("cache.snapshot.capacity_bytes", cache.snapshot.capacity_bytes, limits::kSnapshotBytes));
   for (std::size_t i = 0; i < cache.tiers.size(); ++i) {
     if (cache.tiers[i] == nullptr) {
       return Error(ErrorCode::invalid_argument, fmt::format("cache.tiers[{}] is empty", i));

@@ -57,10 +57,12 @@ Result<Response> Pipeline::infer_and_wait(Request&& request) {
 }
 
 Pipeline::Passage Pipeline::passage_of(Request&& request) {
-  Passage passage{std::move(request.input), {}, std::move(request.options), services_->clock->now()};
+  Passage passage{std::move(request.input), {}, {}, std::move(request.options), services_->clock->now()};
   const ModelInfo& model = info();
   if (model.deterministic && passage.options.cache != CacheMode::bypass) {
-    passage.key = make_request_key(model.fingerprint, passage.input);
+    names_->request_came(passage.accepted);
+    passage.stamps = names_->stamps(version_scope_, passage.options.cache_tag);
+    passage.key = make_request_key(model.fingerprint, passage.input, passage.stamps);
   }
   passage.announcement = announce();
   return passage;
@@ -89,7 +91,9 @@ Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_
   if (auto hit = look_up(passage)) {
     const MemoryHit::Age age = hit->age;
     TIDEGATE_CHECK(answer(passage, on_done, *std::move(hit), asking));
-    if (age == MemoryHit::Age::to_be_renewed) renew(std::move(passage.input), passage.options.tenant);
+    if (age == MemoryHit::Age::to_be_renewed) {
+      renew(std::move(passage.input), passage.options.tenant, passage.options.cache_tag);
+    }
     return passage.handle;
   }
   if (auto error = find_error(passage)) return *std::move(error);
@@ -273,6 +277,7 @@ Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& pr
     }
     if (accepted && !accepted->joined) {
       work->key = passage.key;
+      work->stamps = passage.stamps;
       work->similar = std::move(passage.similar);
       work->stream = std::move(passage.stream);
       if (passage.awaited) work->awaited_by = passage.handle;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/mutex.hpp"
+#include "cache/cache_namespace.hpp"
 #include "cache/caching_benefit.hpp"
 #include "cache/tiered_cache.hpp"
 #include "engine/batch_job.hpp"
@@ -98,6 +99,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] std::optional<SemanticCacheStats> semantic_stats() const;
   [[nodiscard]] std::vector<BatchDecision> decisions() const;
 
+  /// From now on no request is given an answer from before. May throw std::bad_alloc.
+  void invalidate(InvalidationTable::Scope scope) { names_->invalidate(scope); }
+  /// Reads what other processes and former runs have invalidated; waits 250 ms at most.
+  void learn_invalidations() noexcept;
+  [[nodiscard]] const std::shared_ptr<CacheNamespace>& names() const noexcept { return names_; }
+
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const ModelInfo& info() const noexcept { return runners_.begin()->second->info(); }
   [[nodiscard]] std::uint32_t total_concurrency() const { return router_.total_concurrency(); }
@@ -107,6 +114,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   struct Passage {
     Input input;  ///< until prepared
     std::optional<CacheKey> key;
+    CacheStamps stamps{};  ///< that the key was made with
     RequestOptions options{};
     TimePoint accepted{};
     std::uint64_t batches_ended = 0;  ///< of the model, before the look-up in memory
@@ -200,7 +208,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] std::shared_ptr<SimilarQuestion> similar_question(const Passage& passage, const Input& input) const;
   [[nodiscard]] bool answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept TIDEGATE_REQUIRES(mutex_);
   /// Has a stale answer computed anew, for nobody.
-  void renew(Input&& input, const std::string& tenant) noexcept;
+  void renew(Input&& input, const std::string& tenant, const std::string& tag) noexcept;
   /// True if the answer was offered to the caches.
   [[nodiscard]] bool keep(const Work& work) noexcept;
   void enqueue_admitted(Passage& passage, PreparedInput& prepared) noexcept;
@@ -245,6 +253,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   const bool lingers_for_announced_;
   const ModelOptions options_;
   const std::shared_ptr<Services> services_;
+  const std::shared_ptr<CacheNamespace> names_;  ///< what has been invalidated
+  InvalidationTable::Scope version_scope_ = 0;   ///< this version's in it; constant after construction
   std::unique_ptr<PoolLane> lane_;               ///< null where the slots are the model's own; outlives core_
   const std::shared_ptr<SimilarStage> similar_;  ///< null where only equal requests share answers
   std::optional<CachingBenefit> benefit_;        ///< empty where the caches are never bypassed

@@ -27,11 +27,15 @@ std::optional<Response> Pipeline::try_cached(const Request& request) {
     MutexLock lock(mutex_);
     if (!order_.check(request.options) || !order_.is_free(request.options)) return std::nullopt;
   }
-  const CacheKey key = make_request_key(info().fingerprint, request.input);
+  names_->request_came(services_->clock->now());
+  const CacheStamps stamps = names_->stamps(version_scope_, request.options.cache_tag);
+  const CacheKey key = make_request_key(info().fingerprint, request.input, stamps);
   if (!uses_cache(key)) return std::nullopt;
   auto hit = services_->cache->get_in_memory(key);
   if (!hit) return std::nullopt;
-  if (hit->age == MemoryHit::Age::to_be_renewed) renew(copy_input(request.input), {});
+  if (hit->age == MemoryHit::Age::to_be_renewed) {
+    renew(copy_input(request.input), {}, request.options.cache_tag);
+  }
   return response_of(*std::move(hit));
 }
 
@@ -77,8 +81,12 @@ void Pipeline::enqueue_admitted(Passage& passage, PreparedInput& prepared) noexc
 std::shared_ptr<SimilarQuestion> Pipeline::similar_question(const Passage& passage, const Input& input) const {
   const auto* const text = std::get_if<std::string>(&input);
   if (similar_ == nullptr || text == nullptr || !passage.key || passage.options.cache != CacheMode::similar) return {};
-  return std::make_shared<SimilarQuestion>(SimilarQuestion{
-      *text, *passage.key, similar_->partition_of(passage.options.tenant, passage.options.similar_within), {}, {}});
+  return std::make_shared<SimilarQuestion>(
+      SimilarQuestion{*text,
+                      *passage.key,
+                      similar_->partition_of(passage.options.tenant, passage.options.similar_within, passage.stamps),
+                      {},
+                      {}});
 }
 
 void Pipeline::ask_similar(Passage passage, PreparedInput prepared) {
@@ -119,13 +127,14 @@ bool Pipeline::answered_meanwhile(Passage& passage, PendingRequest& waiter) noex
   return true;
 }
 
-void Pipeline::renew(Input&& input, const std::string& tenant) noexcept {
+void Pipeline::renew(Input&& input, const std::string& tenant, const std::string& tag) noexcept {
   try {
     RequestOptions options;
     options.cache = CacheMode::refresh;
     options.deadline = services_->clock->now() + services_->cache->options().refresh_timeout;
     options.priority = Priority::batch;
     options.tenant = tenant;
+    options.cache_tag = tag;
     // Refused or failed: the next one to find the answer stale tries again.
     Passage passage = passage_of(Request{name_, std::move(input), std::move(options)});
     passage.renews = true;
@@ -136,7 +145,8 @@ void Pipeline::renew(Input&& input, const std::string& tenant) noexcept {
 }
 
 bool Pipeline::keep(const Work& work) noexcept {
-  if (!work.key) return false;
+  // What was invalidated meanwhile is of no use to anybody.
+  if (!work.key || !names_->is_current(work.stamps)) return false;
   if (!work.output) {
     services_->cache->put_error(*work.key, work.output.error());
     return false;
@@ -146,6 +156,11 @@ bool Pipeline::keep(const Work& work) noexcept {
   // Before anyone is told, so that an equal request finds either flight or cache.
   services_->cache->put(*work.key, *work.output, work.run / std::max<std::uint32_t>(work.batch_size, 1));
   return true;
+}
+
+void Pipeline::learn_invalidations() noexcept {
+  constexpr Duration kLongest = std::chrono::milliseconds(250);
+  static_cast<void>(names_->synchronize_and_wait(kLongest));
 }
 
 bool Pipeline::reads_caches(const Passage& passage) noexcept {

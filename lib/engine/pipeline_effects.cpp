@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cache/cache_namespaces.hpp"
 #include "engine/guarded_call.hpp"
 #include "engine/pipeline.hpp"
 #include "request/request_key.hpp"
@@ -23,6 +24,7 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
                              options.batching.max_queue_delay > Duration::zero()),
       options_(options),
       services_(std::move(services)),
+      names_(services_->namespaces->open(name_)),
       similar_(std::move(similar)),
       metrics_(services_->metrics, name_),
       iterative_(replicas.front().runner->info().iterative),
@@ -37,6 +39,7 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
     runners_.emplace(id, std::move(replica.runner));
     if (iterative_) slot_replicas_.insert(slot_replicas_.end(), replica.options.concurrency, id);
   }
+  version_scope_ = InvalidationTable::of_version(info().fingerprint);
 }
 
 void Pipeline::start(std::shared_ptr<Executor> workers) {

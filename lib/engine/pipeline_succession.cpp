@@ -96,7 +96,9 @@ bool Pipeline::take_over(PendingRequest& from, const SchedulerCore::Waiting& wai
     input.size = former.input.size;
     input.signature = former.input.signature;
     std::optional<CacheKey> key;
-    if (former.key && info().deterministic) key = make_request_key(info().fingerprint, former.input.input);
+    CacheStamps stamps = former.stamps;
+    stamps.version = names_->stamps(version_scope_, {}).version;
+    if (former.key && info().deterministic) key = make_request_key(info().fingerprint, former.input.input, stamps);
     work = &works_.acquire();
     waiter = &waiters_.add(from.accepted, from.deadline);
     const auto accepted = core_.submit(now, {waiter, work, input.size, from.deadline, key, Submission::Joining::allowed,
@@ -107,6 +109,7 @@ bool Pipeline::take_over(PendingRequest& from, const SchedulerCore::Waiting& wai
       waiter->core_id = accepted->id;
       work->input = std::move(input);
       work->key = key;
+      work->stamps = stamps;
     }
   } catch (...) {
     // Without memory it is not taken.

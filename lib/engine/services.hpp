@@ -10,6 +10,8 @@
 
 namespace tidegate {
 
+class CacheNamespaces;
+class SnapshotKeeper;
 class TieredCache;
 
 /// Kept alive by the engine and by every batch that still runs, so that a runner
@@ -18,6 +20,8 @@ struct Services {
   std::shared_ptr<Clock> clock;
   std::shared_ptr<Executor> completions;
   std::shared_ptr<TieredCache> cache;
+  std::shared_ptr<CacheNamespaces> namespaces;
+  std::shared_ptr<SnapshotKeeper> snapshot;
   Registry metrics;
   /// Shared with alarms and look-ups, which may outlive the services.
   std::shared_ptr<Visits> visits = std::make_shared<Visits>();

@@ -46,10 +46,15 @@ SimilarStage::SimilarStage(const SemanticCacheOptions& options, std::shared_ptr<
 
 SimilarStage::~SimilarStage() { thread_.stop(std::chrono::seconds(1)); }
 
-Digest SimilarStage::partition_of(std::string_view tenant, std::string_view within) const noexcept {
+Digest SimilarStage::partition_of(std::string_view tenant, std::string_view within,
+                                  const CacheStamps& stamps) const noexcept {
   Sha256 hash;
   hash.update(std::as_bytes(std::span(scope_)));
-  return hash.update_field(tenant).update_field(within).finish();
+  hash.update_field(tenant).update_field(within);
+  for (const std::int64_t stamp : {stamps.model, stamps.version, stamps.tag}) {
+    hash.update_u64(static_cast<std::uint64_t>(stamp));
+  }
+  return hash.finish();
 }
 
 void SimilarStage::ask(std::shared_ptr<SimilarQuestion> question, Deadline deadline, UniqueFunction<void(Told)> done) {

@@ -9,6 +9,7 @@
 
 #include "base/thread_pool.hpp"
 #include "cache/semantic_cache.hpp"
+#include "request/cache_stamps.hpp"
 
 namespace tidegate {
 
@@ -48,7 +49,8 @@ class SimilarStage : public std::enable_shared_from_this<SimilarStage> {
   ~SimilarStage();
 
   /// All that must be equal before texts are compared.
-  [[nodiscard]] Digest partition_of(std::string_view tenant, std::string_view within) const noexcept;
+  [[nodiscard]] Digest partition_of(std::string_view tenant, std::string_view within,
+                                    const CacheStamps& stamps = {}) const noexcept;
 
   /// `done` runs exactly once, on a thread of the stage's, of the embedder's, or here.
   void ask(std::shared_ptr<SimilarQuestion> question, Deadline deadline, UniqueFunction<void(Told)> done);

@@ -13,6 +13,7 @@
 #include "engine/similar_stage.hpp"
 #include "engine/split_request.hpp"
 #include "engine/stream_buffer.hpp"
+#include "request/cache_stamps.hpp"
 #include "tidegate/runner.hpp"
 
 namespace tidegate {
@@ -24,6 +25,7 @@ struct alignas(64) Work {
   std::uint64_t awaited_by = 0;  ///< handle of the request it was made for, if its caller waits; else 0
   PreparedInput input;
   std::optional<CacheKey> key;
+  CacheStamps stamps{};                      ///< that the key was made with
   std::shared_ptr<SimilarQuestion> similar;  ///< set: the answer is the semantic tier's too
   TimePoint formed{};
   Result<std::vector<Tensor>> output = Error(ErrorCode::internal, "the batch has not run");

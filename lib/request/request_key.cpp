@@ -71,7 +71,7 @@ void write_tensor(KeyWriter& writer, const Tensor& tensor) noexcept {
 
 }  // namespace
 
-CacheKey make_request_key(const Digest& model_fingerprint, const Input& input) noexcept {
+CacheKey make_request_key(const Digest& model_fingerprint, const Input& input, const CacheStamps& stamps) noexcept {
   KeyWriter writer;
   writer.field(std::as_bytes(std::span(kFormat)));
   writer.field(std::as_bytes(std::span(model_fingerprint)));
@@ -82,6 +82,11 @@ CacheKey make_request_key(const Digest& model_fingerprint, const Input& input) n
     writer.number_field(static_cast<std::uint64_t>(InputKind::tensors));
     writer.number_field(tensors->size());
     for (const Tensor& tensor : *tensors) write_tensor(writer, tensor);
+  }
+  if (!stamps.never()) {
+    for (const std::int64_t stamp : {stamps.model, stamps.version, stamps.tag}) {
+      writer.number_field(static_cast<std::uint64_t>(stamp));
+    }
   }
   return writer.finish();
 }

@@ -32,7 +32,7 @@ class MoodyTier final : public CacheTier {
     for (std::size_t i = 0; i < keys.size(); ++i) {
       if (auto entry = entries_.find(keys[i]); entry != entries_.end()) found[i] = entry->second;
     }
-    const auto mood = random_() % 4;
+    const auto mood = moody_ ? random_() % 4 : 1;
     if (mood == 0) return;
     if (mood == 1) return done(std::move(found));
     later_.push_back([found = std::move(found), done = std::move(done)]() mutable { done(std::move(found)); });
@@ -43,6 +43,8 @@ class MoodyTier final : public CacheTier {
   void erase_many(std::span<const CacheKey> keys) override {
     for (const CacheKey& key : keys) entries_.erase(key);
   }
+  /// Until then it answers at once: adding a model waits for what it has to say.
+  void become_moody() { moody_ = true; }
   void answer_one() {
     if (later_.empty()) return;
     auto next = std::move(later_.front());
@@ -52,6 +54,7 @@ class MoodyTier final : public CacheTier {
 
  private:
   std::mt19937_64& random_;
+  bool moody_ = false;
   std::map<CacheKey, CacheEntry> entries_;
   std::vector<UniqueFunction<void()>> later_;
 };
@@ -72,7 +75,9 @@ class Schedule {
       : seed_(seed),
         random_(seed),
         tier_(std::make_shared<MoodyTier>(random_)),
-        rig_(model(), cache(), on_run(), replicas()) {}
+        rig_(model(), cache(), on_run(), replicas()) {
+    tier_->become_moody();
+  }
 
   void play() {
     const int events = 5 + static_cast<int>(random_() % 25);

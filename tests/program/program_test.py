@@ -1,4 +1,5 @@
 """Runs the program `tidegate` as a user does. Arguments: PROGRAM SHARED_FOLDER [MODEL_FOLDER]."""
+import fcntl
 import json
 import os
 import pathlib
@@ -27,7 +28,7 @@ class Usage(unittest.TestCase):
     def test_every_command_has_help_and_json(self):
         code, overview, _ = run("--help")
         self.assertEqual(code, 0)
-        for command in ("encode", "tokenize", "bench", "doctor", "simulate"):
+        for command in ("encode", "tokenize", "bench", "doctor", "simulate", "cache"):
             self.assertIn(command, overview)
             code, text, _ = run(command, "--help")
             self.assertEqual(code, 0)
@@ -177,6 +178,94 @@ class Simulate(unittest.TestCase):
             code, _, errors = run("simulate", "--cache-trace", missing, "--capacity", "9")
             self.assertEqual(code, 1)
             self.assertIn(str(missing), errors)
+
+
+class Cache(unittest.TestCase):
+    """`tidegate cache` on a synthetic model, so that no weights are needed."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.folder.name)
+        self.texts = self.path / "texts"
+        self.texts.write_text("".join(f"text {i}\n" for i in range(40)) + "\ntext 0\n")
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def describe(self, **keys):
+        config = {"models": [{"name": "m", "kind": "synthetic"}], **keys}
+        (self.path / "config").write_text(json.dumps(config))
+
+    def cache(self, verb, *flags):
+        code, text, errors = run("cache", verb, "--config", self.path / "config", *flags, "--json")
+        return code, json.loads(text) if text else None, errors
+
+    def warm(self):
+        code, report, errors = self.cache("warm", "--input", self.texts)
+        self.assertEqual(code, 0, errors)
+        self.assertEqual(report["texts"], 41)
+        return report
+
+    def test_warm_skips_what_is_there_and_clear_forgets_it(self):
+        for keys in ({"cache.disk.folder": str(self.path / "disk")}, {"cache.snapshot.file": str(self.path / "snapshot")}):
+            self.describe(**keys)
+            first = self.warm()
+            self.assertGreaterEqual(first["computed"], 40)
+            self.assertEqual(self.warm()["computed"], 0)
+            code, report, errors = self.cache("clear")
+            self.assertEqual(code, 0, errors)
+            self.assertTrue(report["cleared"])
+            self.assertGreaterEqual(self.warm()["computed"], 40)
+
+    def test_a_tag_that_is_cleared_leaves_what_has_none(self):
+        self.describe(**{"cache.disk.folder": str(self.path / "disk")})
+        self.warm()
+        self.assertEqual(self.cache("clear", "--tag", "x")[0], 0)
+        self.assertEqual(self.warm()["computed"], 0)
+
+    def test_stats_tell_what_the_tiers_hold(self):
+        self.describe(**{"cache.disk.folder": str(self.path / "disk"), "cache.snapshot.file": str(self.path / "snapshot")})
+        self.warm()
+        code, report, errors = self.cache("stats")
+        self.assertEqual(code, 0, errors)
+        self.assertGreaterEqual(report["disk"]["entries"], 40)
+        self.assertEqual(report["snapshot"]["answers"], 40)
+        self.assertEqual(report["snapshot"]["skipped"], 0)
+        code, text, _ = run("cache", "stats", "--config", self.path / "config")
+        self.assertEqual(code, 0)
+        self.assertIn("entries", text)
+        self.describe(**{"cache.redis.address": "127.0.0.1:1"})
+        self.assertFalse(self.cache("stats")[1]["redis"]["answers"])
+
+    def test_a_folder_in_use_is_named_with_what_to_do(self):
+        self.describe(**{"cache.disk.folder": str(self.path / "disk")})
+        self.warm()
+        with open(self.path / "disk" / "lock", "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            code, _, errors = self.cache("stats")
+        self.assertEqual(code, 1)
+        for part in (str(self.path / "disk"), "in use by another process", "stop it"):
+            self.assertIn(part, errors)
+
+    def test_what_cannot_be_done_is_said(self):
+        self.describe()
+        code, _, errors = self.cache("clear")
+        self.assertEqual(code, 2)
+        self.assertIn("cache.snapshot.file", errors)
+        self.describe(**{"cache.snapshot.file": str(self.path / "none" / "snapshot")})
+        self.assertEqual(self.cache("clear", "--model", "other")[0], 1)
+        code, _, errors = self.cache("warm", "--input", self.texts)
+        self.assertEqual(code, 1)
+        self.assertIn("snapshot", errors)
+        self.assertEqual(self.cache("warm", "--input", "/no/such/texts")[0], 1)
+        self.assertEqual(self.cache("warm", "--input", self.texts, "--model", "other")[0], 2)
+        self.describe(**{"cache.redis.address": "127.0.0.1:1"})
+        code, _, errors = self.cache("clear", "--wait-ms", 200)
+        self.assertEqual(code, 1)
+        self.assertIn("did not take the invalidation within 200 ms", errors)
+        for arguments in (["cache"], ["cache", "sail"], ["cache", "warm"], ["cache", "stats"]):
+            self.assertEqual(run(*arguments)[0], 2, arguments)
+        self.assertEqual(run("cache", "stats", "--config", "/no/such/config")[0], 1)
 
 
 @needs_model

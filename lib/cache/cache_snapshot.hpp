@@ -1,0 +1,33 @@
+// Cache snapshots: what the memory tier holds, kept in a file between two runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tidegate/cache.hpp"
+
+namespace tidegate {
+
+/// What a snapshot holds. Lives are what was left when it was written, or is left when it is read.
+struct CacheSnapshot {
+  std::vector<CacheEntry> answers;
+  std::vector<CacheEntry> tables;  ///< of invalidations (CacheNamespace::entry)
+};
+
+/// Replaces `path` by a file of at most `capacity_bytes`: first the tables, then the answers, those with
+/// the longest life left first. Answers the number of answers in it. Errors: io_error, busy.
+[[nodiscard]] Result<std::uint64_t> write_cache_snapshot(const std::string& path, CacheSnapshot snapshot,
+                                                         std::uint64_t capacity_bytes, std::int64_t unix_ms);
+
+struct CacheSnapshotRead {
+  CacheSnapshot snapshot;
+  std::uint64_t skipped = 0;  ///< entries that are damaged or too old; 1 for a file that is no snapshot
+};
+
+/// Whatever can be used of the file: each entry has a checksum of its own. A file that is not there holds nothing.
+/// Dates go by the wall clock: set forward it ends lives early; set back by more than a
+/// minute nobody knows how old the answers are, so all are skipped. May throw std::bad_alloc.
+[[nodiscard]] CacheSnapshotRead read_cache_snapshot(const std::string& path, std::int64_t unix_ms);
+
+}  // namespace tidegate

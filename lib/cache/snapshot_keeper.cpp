@@ -1,0 +1,70 @@
+#include "cache/snapshot_keeper.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "base/wall_time.hpp"
+#include "cache/cache_snapshot.hpp"
+
+namespace tidegate {
+
+SnapshotKeeper::SnapshotKeeper(CacheSnapshotOptions options, std::shared_ptr<TieredCache> cache,
+                               std::shared_ptr<CacheNamespaces> namespaces)
+    : options_(std::move(options)), cache_(std::move(cache)), namespaces_(std::move(namespaces)) {}
+
+void SnapshotKeeper::restore() noexcept {
+  if (!has_file()) return;
+  try {
+    CacheSnapshotRead read = read_cache_snapshot(options_.file, unix_milliseconds());
+    skipped_.store(read.skipped, std::memory_order_relaxed);
+    namespaces_->restore(std::move(read.snapshot.tables));
+    for (CacheEntry& answer : read.snapshot.answers) {
+      answer.time_to_live = std::min(answer.time_to_live, cache_->options().time_to_live);
+      cache_->put_in_memory(answer);
+      restored_.fetch_add(1, std::memory_order_relaxed);
+    }
+  } catch (...) {
+    failed_.fetch_add(1, std::memory_order_relaxed);  // no memory for all of it
+  }
+}
+
+Result<std::uint64_t> SnapshotKeeper::save() noexcept {
+  if (!has_file()) return Error(ErrorCode::invalid_argument, "cache.snapshot.file is empty; name a file to write to");
+  const auto attempt = [&]() -> Result<std::uint64_t> {
+    try {
+      CacheSnapshot snapshot;
+      // What is invalidated from here on lies under keys that the tables, taken later, know of.
+      cache_->for_each_in_memory([&](const CacheEntry& entry) { snapshot.answers.push_back(entry); });
+      snapshot.tables = namespaces_->tables();
+      return write_cache_snapshot(options_.file, std::move(snapshot), options_.capacity_bytes, unix_milliseconds());
+    } catch (const std::bad_alloc&) {
+      return Error(ErrorCode::out_of_memory, "there is not enough memory to write the snapshot of the cache");
+    }
+  };
+  auto saved = attempt();
+  if (saved) {
+    written_.store(*saved, std::memory_order_relaxed);
+  } else {
+    failed_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return saved;
+}
+
+void SnapshotKeeper::collect(std::vector<MetricSample>& samples) const {
+  if (!has_file()) return;
+  const CacheSnapshotStats now = stats();
+  const auto add = [&](const char* name, const char* help, MetricKind kind, std::uint64_t value) {
+    samples.push_back({name, help, kind, {}, static_cast<double>(value)});
+  };
+  add("tidegate_cache_snapshot_restored", "Answers read from the snapshot", MetricKind::gauge, now.restored);
+  add("tidegate_cache_snapshot_skipped", "Parts of the snapshot that were of no use", MetricKind::gauge, now.skipped);
+  add("tidegate_cache_snapshot_written", "Answers written by the last save", MetricKind::gauge, now.written);
+  add("tidegate_cache_snapshot_failed_total", "Saves that failed", MetricKind::counter, now.failed);
+}
+
+CacheSnapshotStats SnapshotKeeper::stats() const noexcept {
+  return {restored_.load(std::memory_order_relaxed), skipped_.load(std::memory_order_relaxed),
+          written_.load(std::memory_order_relaxed), failed_.load(std::memory_order_relaxed)};
+}
+
+}  // namespace tidegate

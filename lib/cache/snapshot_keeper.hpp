@@ -1,0 +1,39 @@
+// SnapshotKeeper: carries the memory tier of an engine over a restart.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "base/mutex.hpp"
+#include "cache/cache_namespaces.hpp"
+#include "cache/tiered_cache.hpp"
+
+namespace tidegate {
+
+/// Thread-safe. Trouble with the file is counted and fails nothing.
+class SnapshotKeeper {
+ public:
+  SnapshotKeeper(CacheSnapshotOptions options, std::shared_ptr<TieredCache> cache,
+                 std::shared_ptr<CacheNamespaces> namespaces);
+
+  /// Puts back what the file holds; does nothing without a file.
+  void restore() noexcept;
+  /// Replaces the file. Errors: invalid_argument (there is none), io_error, busy, out_of_memory.
+  Result<std::uint64_t> save() noexcept;
+
+  [[nodiscard]] CacheSnapshotStats stats() const noexcept;
+  void collect(std::vector<MetricSample>& samples) const;
+  [[nodiscard]] bool has_file() const noexcept { return !options_.file.empty(); }
+
+ private:
+  const CacheSnapshotOptions options_;
+  const std::shared_ptr<TieredCache> cache_;
+  const std::shared_ptr<CacheNamespaces> namespaces_;
+  // Relaxed: counters, read one by one.
+  std::atomic<std::uint64_t> restored_{0};
+  std::atomic<std::uint64_t> skipped_{0};
+  std::atomic<std::uint64_t> written_{0};
+  std::atomic<std::uint64_t> failed_{0};
+};
+
+}  // namespace tidegate

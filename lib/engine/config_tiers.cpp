@@ -1,0 +1,84 @@
+#include "engine/config_tiers.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/thread_pool.hpp"
+#include "base/try.hpp"
+#include "base/wall_time.hpp"
+#include "cache/cache_namespace.hpp"
+#include "cache/cache_snapshot.hpp"
+#include "engine/options_check.hpp"
+
+namespace tidegate {
+namespace config {
+
+Result<void> add_tiers(EngineOptions& options, const EngineConfig& config) {
+  if (!config.redis.address.empty()) {
+    TIDEGATE_TRY(auto redis, make_redis_cache(config.redis, options.clock));
+    options.cache.tiers.push_back(std::move(redis));
+  }
+  if (config.disk.folder.empty()) return {};
+  if (options.clock == nullptr) options.clock = make_steady_clock();
+  TIDEGATE_TRY(std::shared_ptr<CacheTier> disk, open_disk_cache(config.disk, options.clock));
+  options.cache.tiers.push_back(std::move(disk));
+  return {};
+}
+
+}  // namespace config
+
+namespace {
+
+Result<void> remove_snapshot(const std::string& file) {
+  if (file.empty() || std::remove(file.c_str()) == 0 || errno == ENOENT) return {};
+  return Error(ErrorCode::io_error, fmt::format("cannot remove '{}': {}", file, std::strerror(errno)));
+}
+
+}  // namespace
+
+Result<void> invalidate_described(const EngineConfig& config, const CacheScope& scope, Duration bound) {
+  TIDEGATE_TRY(const InvalidationTable::Scope part, scope_of(scope));
+  EngineOptions options = config.engine;
+  TIDEGATE_CHECK(check_options(options));
+  if (options.clock == nullptr) options.clock = make_steady_clock();
+  TIDEGATE_CHECK(config::add_tiers(options, config));
+  if (options.cache.tiers.empty() && options.cache.snapshot.file.empty()) {
+    return Error(ErrorCode::invalid_argument,
+                 "nothing outlives a process here: set cache.redis.address, cache.disk.folder or cache.snapshot.file");
+  }
+  const auto threads = std::make_shared<ThreadPool>("tidegate-told", 1);
+  bool known = false;
+  for (const ModelConfig& model : config.models) {
+    if (!scope.model.empty() && scope.model != model.name) continue;
+    known = true;
+    const auto names = std::make_shared<CacheNamespace>(
+        model.name, CacheNamespace::Surroundings{options.clock, options.cache.tiers, options.cache.time_to_live,
+                                                 threads, unix_microseconds});
+    // What others have invalidated goes with it; a tier that does not answer is told all the same.
+    static_cast<void>(names->synchronize_and_wait(bound));
+    names->invalidate(part);
+    if (!names->spread(bound)) {
+      return Error(ErrorCode::unavailable,
+                   fmt::format("model '{}': a cache tier did not take the invalidation within {} ms; is it up, and may "
+                               "it be written to?",
+                               model.name, std::chrono::duration_cast<std::chrono::milliseconds>(bound).count()));
+    }
+  }
+  if (!known) {
+    return Error(ErrorCode::not_found, fmt::format("the description has no model '{}'", scope.model));
+  }
+  return remove_snapshot(options.cache.snapshot.file);
+}
+
+CacheSnapshotStats inspect_cache_snapshot(const std::string& file) {
+  CacheSnapshotStats stats;
+  const CacheSnapshotRead read = read_cache_snapshot(file, unix_milliseconds());
+  stats.restored = read.snapshot.answers.size();
+  stats.skipped = read.skipped;
+  return stats;
+}
+
+}  // namespace tidegate

@@ -1,0 +1,31 @@
+// What is done with the caches of an engine as a whole.
+#include <new>
+
+#include "base/try.hpp"
+#include "cache/cache_namespaces.hpp"
+#include "cache/snapshot_keeper.hpp"
+#include "engine/engine_impl.hpp"
+
+namespace tidegate {
+Result<void> Engine::invalidate_cache(const CacheScope& scope, Duration bound) {
+  TIDEGATE_TRY(const InvalidationTable::Scope part, scope_of(scope));
+  TIDEGATE_TRY(const Impl::Found model, impl_->find(scope.model));
+  try {
+    Pipeline& pipeline = *model.pipeline;
+    pipeline.invalidate(part);
+    // Nobody asks for any of it: the memory is given back at once where it is this model's alone.
+    const bool is_all = scope.version ? *scope.version == pipeline.info().fingerprint : scope.tag.empty();
+    if (is_all && impl_->services->namespaces->size() == 1) impl_->services->cache->clear_memory();
+    if (bound <= Duration::zero() || pipeline.names()->spread(bound)) return {};
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "there is not enough memory to note the invalidation");
+  }
+  return Error(ErrorCode::unavailable,
+               "a cache tier did not take the invalidation in time; other processes may answer from before");
+}
+
+Result<std::uint64_t> Engine::save_cache() { return impl_->services->snapshot->save(); }
+
+CacheSnapshotStats Engine::snapshot_stats() const { return impl_->services->snapshot->stats(); }
+
+}  // namespace tidegate

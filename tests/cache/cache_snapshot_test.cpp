@@ -1,0 +1,148 @@
+#include "cache/cache_snapshot.hpp"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <map>
+
+#include "cache_fixtures.hpp"
+#include "fake_tiers.hpp"
+#include "support/temporary_folder.hpp"
+
+using namespace tidegate;
+using namespace tidegate::test;
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+
+namespace {
+
+constexpr std::int64_t kDay = 1'800'000'000'000;  // Unix milliseconds
+
+CacheSnapshot some_answers(std::size_t count, std::size_t tables = 0) {
+  CacheSnapshot snapshot;
+  for (std::size_t i = 0; i < count; ++i) {
+    snapshot.answers.push_back(stored_answer(key_of(i), static_cast<float>(i), minutes(10 + i)));
+  }
+  for (std::size_t i = 0; i < tables; ++i) snapshot.tables.push_back(stored_answer(key_of(1000 + i), 5, hours(24)));
+  return snapshot;
+}
+
+/// Every answer of `read` is one of `some_answers`, with its own bits.
+bool only_true_answers(const CacheSnapshotRead& read, std::size_t count) {
+  for (const CacheEntry& entry : read.snapshot.answers) {
+    std::size_t number = 0;
+    while (number < count && key_of(number) != entry.key) ++number;
+    const auto outputs = decode_record(entry.key, entry.record, ChecksumPolicy::verify);
+    if (number == count || !outputs || value_of(*outputs) != static_cast<float>(number)) return false;
+    if (entry.time_to_live > minutes(10 + number)) return false;
+  }
+  return true;
+}
+
+struct SnapshotFile {
+  TemporaryFolder folder;
+  std::string path = folder.file("cache.snapshot");
+
+  [[nodiscard]] CacheSnapshotRead read(std::int64_t now = kDay) const { return read_cache_snapshot(path, now); }
+  std::uint64_t write(CacheSnapshot snapshot, std::uint64_t capacity = 1 << 20) const {
+    const auto written = write_cache_snapshot(path, std::move(snapshot), capacity, kDay);
+    REQUIRE(written);
+    return *written;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("cache snapshot: what was written is read back, with the life that is left") {
+  const SnapshotFile file;
+  CHECK(file.write(some_answers(7, 2)) == 7);
+  const auto at_once = file.read();
+  CHECK(at_once.skipped == 0);
+  CHECK(at_once.snapshot.tables.size() == 2);
+  CHECK(at_once.snapshot.answers.size() == 7);
+  CHECK(only_true_answers(at_once, 7));
+  // The answer of 10 minutes has ended, that of 11 has half a minute left.
+  const auto later = file.read(kDay + 10 * 60'000 + 30'000);
+  CHECK(later.skipped == 1);
+  CHECK(later.snapshot.answers.size() == 6);
+  CHECK(later.snapshot.answers.back().time_to_live == milliseconds(30'000));
+}
+
+TEST_CASE("cache snapshot: a file that is not there holds nothing, one that is no snapshot is skipped") {
+  const SnapshotFile file;
+  CHECK(file.read().skipped == 0);
+  for (const char* text : {"", "short", "a text that is longer than the header of a snapshot would be, by far"}) {
+    file.folder.write("cache.snapshot", text);
+    CHECK(file.read().skipped == 1);
+    CHECK(file.read().snapshot.answers.empty());
+  }
+  CHECK(read_cache_snapshot(file.folder.path(), kDay).skipped == 1);
+}
+
+TEST_CASE("cache snapshot: cut at any byte, it gives what is whole and counts the rest") {
+  const SnapshotFile file;
+  file.write(some_answers(4, 1));
+  const std::string whole = file.folder.read("cache.snapshot");
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    file.folder.write("cache.snapshot", std::string_view(whole).substr(0, size));
+    const auto read = file.read();
+    CHECK(only_true_answers(read, 4));
+    CHECK((read.skipped > 0 || size + 8 > whole.size()));
+    if (read.snapshot.tables.empty()) CHECK(read.snapshot.answers.empty());
+  }
+}
+
+TEST_CASE("cache snapshot: with any byte changed, no answer is wrong and no invalidation is lost") {
+  const SnapshotFile file;
+  file.write(some_answers(3, 1));
+  const std::string whole = file.folder.read("cache.snapshot");
+  for (std::size_t at = 0; at < whole.size(); ++at) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x41);
+    file.folder.write("cache.snapshot", damaged);
+    const auto read = file.read();
+    CHECK(only_true_answers(read, 3));
+    if (read.snapshot.tables.empty()) CHECK(read.snapshot.answers.empty());
+    CHECK((read.skipped > 0 || read.snapshot.answers.size() == 3));
+  }
+}
+
+TEST_CASE("cache snapshot: within its bytes, the longest lives are kept; without room for the tables, nothing") {
+  const SnapshotFile file;
+  const std::uint64_t all = file.write(some_answers(40, 1));
+  CHECK(all == 40);
+  const std::uint64_t size = std::filesystem::file_size(file.path);
+  for (std::uint64_t capacity = 64; capacity < size; capacity += 997) {
+    const std::uint64_t written = file.write(some_answers(40, 1), capacity);
+    CHECK(std::filesystem::file_size(file.path) <= capacity);
+    const auto read = file.read();
+    CHECK(read.snapshot.answers.size() == written);
+    CHECK(written < 40);
+    for (std::size_t i = 0; i < read.snapshot.answers.size(); ++i) {
+      CHECK(read.snapshot.answers[i].key == key_of(39 - i));
+    }
+    if (written > 0) CHECK(read.snapshot.tables.size() == 1);
+  }
+}
+
+TEST_CASE("cache snapshot: a clock set back by more than a minute makes everything too uncertain") {
+  const SnapshotFile file;
+  file.write(some_answers(2));
+  const auto a_little = file.read(kDay - 59'000);
+  CHECK(a_little.snapshot.answers.size() == 2);
+  CHECK(only_true_answers(a_little, 2));
+  CHECK(file.read(kDay - 61'000).snapshot.answers.empty());
+  CHECK(file.read(kDay - 61'000).skipped == 1);
+}
+
+TEST_CASE("cache snapshot: a folder that is not there is an error, and the former file stays as it was") {
+  const SnapshotFile file;
+  CHECK(write_cache_snapshot(file.folder.file("no/such/folder/file"), some_answers(1), 1 << 20, kDay).error().code() ==
+        ErrorCode::io_error);
+  file.write(some_answers(1));
+  file.folder.write("cache.snapshot.tmp", "what a writer that was killed has left");
+  CHECK(file.read().snapshot.answers.size() == 1);
+  CHECK(file.write(some_answers(3)) == 3);
+  CHECK(file.read().snapshot.answers.size() == 3);
+}

@@ -16,8 +16,8 @@ double ms_since(SteadyClock::time_point start) {
   return std::chrono::duration<double, std::milli>(SteadyClock::now() - start).count();
 }
 
-Request request(const std::string& model, const std::string& text) {
-  return {model, text, {.cache = CacheMode::bypass}};
+Request request(const std::string& model, const std::string& text, CacheMode cache = CacheMode::bypass) {
+  return {model, text, {.cache = cache}};
 }
 
 /// What the answers' thread and the sender share.
@@ -36,6 +36,7 @@ class Tally {
     if (result) {
       slice_.latencies_ms.push_back(latency);
       batches_ += result->timing.batch_size;
+      if (result->source != AnswerSource::cache) ++slice_.computed;
     } else if (result.error().code() == ErrorCode::overloaded || result.error().code() == ErrorCode::queue_full) {
       ++slice_.refused;
     } else if (!failure_) {
@@ -107,6 +108,17 @@ Result<double> closed_loop(Engine& engine, const std::string& model, const std::
   const auto slice = tally.finish(start);
   if (!slice) return slice.error();
   return slice->texts_per_second;
+}
+
+Result<Slice> closed_loop(Engine& engine, const std::string& model, const std::vector<std::string>& texts,
+                          std::span<const std::uint32_t> order, std::size_t window, CacheMode cache, Duration length) {
+  Tally tally;
+  const auto start = SteadyClock::now();
+  for (std::size_t i = 0; i < order.size() && SteadyClock::now() - start < length; ++i) {
+    tally.wait(window - 1);
+    send(engine, request(model, texts[order[i]], cache), tally, SteadyClock::now());
+  }
+  return tally.finish(start);
 }
 
 }  // namespace tidegate::load

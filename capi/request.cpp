@@ -27,6 +27,7 @@ struct Options {
   tidegate_request_options given{};
   std::string tenant{};
   std::string ordering_key{};
+  std::string cache_tag{};
 };
 
 /// The end of a submitted request: runs once, on the engine's completion thread.
@@ -91,7 +92,9 @@ Result<Options> read_options(const tidegate_request_options* given) {
   if (!tenant) return tenant.error();
   auto key = read_name(options->ordering_key, options->ordering_key_length, "options.ordering_key");
   if (!key) return key.error();
-  return Options{*options, *std::move(tenant), *std::move(key)};
+  auto cache_tag = read_name(options->cache_tag, options->cache_tag_length, "options.cache_tag");
+  if (!cache_tag) return cache_tag.error();
+  return Options{*options, *std::move(tenant), *std::move(key), *std::move(cache_tag)};
 }
 
 tidegate::Priority priority_of(tidegate_priority priority) noexcept {
@@ -109,6 +112,7 @@ tidegate::RequestOptions engine_options(const Options& wishes, const tidegate::C
   result.priority = priority_of(options.priority);
   result.tenant = wishes.tenant;
   result.ordering_key = wishes.ordering_key;
+  result.cache_tag = wishes.cache_tag;
   if (options.deadline_ns > 0) result.deadline = tidegate::TimePoint(Duration(options.deadline_ns));
   if (options.timeout_ns > 0) {
     const tidegate::TimePoint now = clock.now();

@@ -35,6 +35,7 @@ RequestOptions engine_options(const HostOptions& wishes, const Clock& clock) {
   result.priority = priority_of(options.priority);
   result.tenant = wishes.tenant;
   result.ordering_key = wishes.ordering_key;
+  result.cache_tag = wishes.cache_tag;
   if (options.deadline_ns > 0) result.deadline = TimePoint(Duration(options.deadline_ns));
   if (options.timeout_ns > 0) {
     const TimePoint now = clock.now();
@@ -126,7 +127,9 @@ Result<HostOptions> read_options(const tidegate_request_options* given) {
   if (!tenant) return tenant.error();
   auto key = read_name(options->ordering_key, options->ordering_key_length, "options.ordering_key");
   if (!key) return key.error();
-  return HostOptions{*options, *std::move(tenant), *std::move(key)};
+  auto cache_tag = read_name(options->cache_tag, options->cache_tag_length, "options.cache_tag");
+  if (!cache_tag) return cache_tag.error();
+  return HostOptions{*options, *std::move(tenant), *std::move(key), *std::move(cache_tag)};
 }
 
 /// The model's name; empty for NULL. Errors: invalid_argument (another runtime's).

@@ -16,6 +16,7 @@ struct HostOptions {
   tidegate_request_options given{};
   std::string tenant{};
   std::string ordering_key{};
+  std::string cache_tag{};
 };
 
 /// The same for the engine; a time-out counts from now.

@@ -16,6 +16,7 @@ namespace {
 /// The description, as filling wants it: every answer is kept at once, and only one model is loaded.
 Result<EngineConfig> for_warming(EngineConfig config, const std::string& model) {
   config.engine.cache.bypass = CacheBypass::never;
+  config.engine.cache.lookup_budget = std::chrono::seconds(1);  // a slow tier is still faster than the model
   config.disk.admission = DiskAdmission::all;
   config.disk.write_bytes_per_second = 0;
   config.disk.trouble = DiskTrouble::refuse;

@@ -10,10 +10,14 @@
 #include "command.hpp"
 #include "output.hpp"
 #include "simulate_queue.hpp"
+#include "tidegate/cache_workload.hpp"
 #include "tidegate/simulator.hpp"
 
 namespace tidegate::program {
 namespace {
+
+constexpr std::uint64_t kEmbeddingBytes = 1536;  // 384 numbers
+constexpr std::uint64_t kWorkloadRequests = 300'000;
 
 struct Arguments {
   std::string cases;
@@ -21,6 +25,7 @@ struct Arguments {
   std::string policy{to_string(CachePolicy::s3_fifo)};
   CacheReplayOptions replay;
   QueueArguments queue;
+  std::string workload, preset = "large";
   bool json = false;
 };
 
@@ -76,12 +81,36 @@ Result<int> simulate_cache(Arguments arguments) {
   return 0;
 }
 
+Result<int> simulate_workload(const Arguments& arguments) {
+  const CacheWorkload workload = *cache_workload_of(arguments.workload);  // CLI11 has checked the names
+  CacheOptions cache = with_preset({}, *cache_preset_of(arguments.preset), kEmbeddingBytes);
+  cache.memory.policy = cache_policy_of(arguments.policy).value_or(cache.memory.policy);
+  const auto report = replay_cache_workload(workload, cache, kEmbeddingBytes, kWorkloadRequests);
+  if (arguments.json) {
+    print_json({{"workload", arguments.workload},
+                {"preset", arguments.preset},
+                {"policy", to_string(cache.memory.policy)},
+                {"requests", report.requests},
+                {"hits", report.hits},
+                {"hit_ratio", report.hit_ratio()},
+                {"entries", report.entries},
+                {"bytes", report.bytes},
+                {"capacity_bytes", cache.memory.capacity_bytes}});
+  } else {
+    fmt::print("requests   {}\nhits       {}\nhit ratio  {:.4f} (such services report {:.2f} to {:.2f})\n",
+               report.requests, report.hits, report.hit_ratio(), workload.least_hits, workload.most_hits);
+    fmt::print("entries    {}\nbytes      {} of {}\n", report.entries, report.bytes, cache.memory.capacity_bytes);
+  }
+  return 0;
+}
+
 Result<int> simulate(const Arguments& arguments) {
+  if (!arguments.workload.empty()) return simulate_workload(arguments);
   if (!arguments.cases.empty()) return simulate_cases(arguments);
   if (!arguments.cache_trace.empty()) return simulate_cache(arguments);
   if (!arguments.queue.trace.empty()) return simulate_queue(arguments.queue, arguments.json);
   return Error(ErrorCode::invalid_argument,
-               "nothing to replay; give --cases FILE, --cache-trace FILE or --queue-trace FILE");
+               "nothing to replay; give --cases FILE, --cache-trace FILE, --cache-workload NAME or --queue-trace FILE");
 }
 
 }  // namespace
@@ -103,14 +132,22 @@ Action add_simulate(CLI::App& app) {
   trace->needs(capacity);
   capacity->needs(trace);
   command->add_option("--policy", arguments->policy, "s3_fifo, lru, lfu, w_tiny_lfu or ttl_only")
-      ->capture_default_str()
-      ->needs(trace);
+      ->capture_default_str();
   command->add_option("--trace-format", arguments->replay.format, "auto, oracle or keys; auto goes by the file's name")
       ->transform(
           CLI::CheckedTransformer(std::map<std::string, CacheTraceFormat>{{"auto", CacheTraceFormat::automatic},
                                                                           {"oracle", CacheTraceFormat::oracle_general},
                                                                           {"keys", CacheTraceFormat::keys}}))
       ->needs(trace);
+  CLI::Option* workload =
+      command->add_option("--cache-workload", arguments->workload, "Made-up requests: financial, queries or concepts")
+          ->check(CLI::IsMember({"financial", "queries", "concepts"}))
+          ->excludes(cases)
+          ->excludes(trace);
+  command->add_option("--preset", arguments->preset, "Cache of that workload: small or large")
+      ->check(CLI::IsMember({"small", "large"}))
+      ->capture_default_str()
+      ->needs(workload);
   command->add_flag("--json", arguments->json, "Print one JSON object");
   return [arguments] { return simulate(*arguments); };
 }

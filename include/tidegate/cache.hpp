@@ -135,6 +135,8 @@ struct CacheSnapshotStats {
 struct CacheOptions {
   MemoryCacheOptions memory{};
   Duration time_to_live = std::chrono::hours(1);  ///< of a computed answer; 1 ms to 3650 days
+  /// Of a computed answer in the further tiers; 0, or less than time_to_live = as long as in memory.
+  Duration tier_time_to_live{0};
   /// Shortens each life by up to so many percent, 0 to 50, chosen by its key: answers
   /// computed together do not all end together.
   std::uint32_t time_to_live_jitter_percent = 10;

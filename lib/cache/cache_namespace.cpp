@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <future>
-#include <thread>
 #include <utility>
 
 #include "base/sha256.hpp"
@@ -152,14 +151,21 @@ bool CacheNamespace::synchronize_and_wait(Duration bound) noexcept {
 }
 
 bool CacheNamespace::spread(Duration bound) noexcept {
-  const auto start = std::chrono::steady_clock::now();  // the caller sleeps in real time
-  Duration pause = kFirstPause;
-  for (;;) {
-    const Duration left = bound - (std::chrono::steady_clock::now() - start);
-    if (left <= Duration::zero()) return false;
-    if (synchronize_and_wait(left)) return true;
-    std::this_thread::sleep_for(std::min(pause, left));
-    pause = std::min(2 * pause, kLongestPause);
+  try {
+    const TimePoint end = around_.clock->now() + std::min<Duration>(bound, std::chrono::hours(24));
+    for (Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+      const TimePoint now = around_.clock->now();
+      if (now >= end) return false;
+      if (synchronize_and_wait(end - now)) return true;
+      const auto rung = std::make_shared<std::promise<void>>();
+      const AlarmId alarm = around_.clock->call_at(now + pause, [rung] { rung->set_value(); });
+      // A clock that stands still never rings.
+      const bool awake = rung->get_future().wait_for(end - now) == std::future_status::ready;
+      around_.clock->cancel(alarm);
+      if (!awake) return false;
+    }
+  } catch (...) {
+    return false;
   }
 }
 

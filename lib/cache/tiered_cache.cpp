@@ -27,6 +27,10 @@ Duration with_jitter(Duration life, std::uint32_t percent, const CacheKey& key) 
   return std::max(life - Duration(static_cast<std::int64_t>(cut)), Duration(1));
 }
 
+Duration life_in_tiers(const CacheOptions& options) {
+  return std::max(options.time_to_live, options.tier_time_to_live);
+}
+
 /// What errors may take of the memory tier's budget, which is made smaller by it.
 constexpr std::uint64_t kNegativePart = 50;
 
@@ -176,8 +180,10 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
       if (const auto facts = record_facts(key_, entry.record.bytes())) entry.recompute_cost = facts->recompute_cost;
     }
     // No answer lives longer here than one computed here would.
-    entry.time_to_live = std::min(entry.time_to_live, state.options.time_to_live);
-    call_tier([&] { state.memory.put(entry); });
+    entry.time_to_live = std::min(entry.time_to_live, life_in_tiers(state.options));
+    CacheEntry near = entry;
+    near.time_to_live = std::min(near.time_to_live, state.options.time_to_live);
+    call_tier([&] { state.memory.put(near); });
     if (finish(CacheHit{std::move(outputs), static_cast<std::int32_t>(tier + 1)})) {
       add_one(state.counters[tier].hits);
       state.clock->cancel(alarm_);
@@ -273,9 +279,11 @@ void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Dura
   call_tier([&] {
     const CacheOptions& options = state_->options;
     const Duration life = with_jitter(options.time_to_live, options.time_to_live_jitter_percent, key);
-    const CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(life), cost), life, cost};
+    const Duration further = with_jitter(life_in_tiers(options), options.time_to_live_jitter_percent, key);
+    CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(further), cost), life, cost};
     if (entry.record.bytes().empty()) return;  // beyond what a record holds
     state_->memory.put(entry);
+    entry.time_to_live = further;
     state_->store_further(entry, state_->options.tiers.size());
   });
 }

@@ -116,6 +116,9 @@ constexpr std::array kEngineFields{
         {"cache.memory.curve", "", "whether shadow caches tell what other sizes and policies would hit"}, "off|on"),
     duration<kEngine, kCache, &CacheOptions::time_to_live>(
         {"cache.time_to_live_ms", "", "life of a computed answer in the caches"}, limits::kTimeToLive),
+    duration<kEngine, kCache, &CacheOptions::tier_time_to_live>(
+        {"cache.tier_time_to_live_ms", "", "life behind the memory cache; 0, or less than that one = the same"},
+        limits::kTierTimeToLive),
     integer<kEngine, kCache, &CacheOptions::time_to_live_jitter_percent>(
         {"cache.time_to_live_jitter_percent", "percent", "by how much a life is shortened at most, chosen by its key"},
         limits::kTimeToLiveJitter),

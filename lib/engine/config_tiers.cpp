@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -55,7 +56,8 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
     if (!scope.model.empty() && scope.model != model.name) continue;
     known = true;
     const auto names = std::make_shared<CacheNamespace>(
-        model.name, CacheNamespace::Surroundings{options.clock, options.cache.tiers, options.cache.time_to_live,
+        model.name, CacheNamespace::Surroundings{options.clock, options.cache.tiers,
+                                                 std::max(options.cache.time_to_live, options.cache.tier_time_to_live),
                                                  threads, unix_microseconds});
     // What others have invalidated goes with it; a tier that does not answer is told all the same.
     static_cast<void>(names->synchronize_and_wait(bound));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <new>
 #include <system_error>
 
@@ -23,7 +24,8 @@ std::shared_ptr<Services> make_services(const EngineOptions& options, std::share
   services->completions = std::move(completions);
   services->cache = std::make_shared<TieredCache>(options.cache, services->clock);
   services->namespaces = std::make_shared<CacheNamespaces>(CacheNamespace::Surroundings{
-      services->clock, options.cache.tiers, options.cache.time_to_live, services->completions, unix_microseconds});
+      services->clock, options.cache.tiers, std::max(options.cache.time_to_live, options.cache.tier_time_to_live),
+      services->completions, unix_microseconds});
   services->snapshot = std::make_shared<SnapshotKeeper>(options.cache.snapshot, services->cache, services->namespaces);
   services->snapshot->restore();
   return services;

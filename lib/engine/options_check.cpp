@@ -114,6 +114,7 @@ Result<void> check_options(const EngineOptions& options) {
                  fmt::format("cache.memory.shards is {}; it must be a power of two", cache.memory.shards));
   }
   TIDEGATE_CHECK(in_range("cache.time_to_live", cache.time_to_live, limits::kTimeToLive));
+  TIDEGATE_CHECK(in_range("cache.tier_time_to_live", cache.tier_time_to_live, limits::kTierTimeToLive));
   TIDEGATE_CHECK(
       in_range("cache.time_to_live_jitter_percent", cache.time_to_live_jitter_percent, limits::kTimeToLiveJitter));
   TIDEGATE_CHECK(in_range("cache.fresh_for", cache.fresh_for, limits::kFreshFor));

@@ -124,6 +124,17 @@ TEST_CASE("engine similar: an exact repeat is a cache hit and needs no embedding
   CHECK(rig.rig.log->batches.size() == embedded);
 }
 
+TEST_CASE("engine similar: what was invalidated answers no like question either") {
+  SimilarRig rig;
+  rig.leave_probation();
+  rig.reply = 8;
+  CHECK(rig.ask("how may I reset the password of my account")->outputs.at(0).as<float>()[0] == 7);
+  REQUIRE(rig.rig.engine->invalidate_cache({"chat", {}, {}}));
+  const auto answer = rig.ask("how shall I reset the password of my account");
+  CHECK(answer->source == AnswerSource::model);
+  CHECK(answer->outputs.at(0).as<float>()[0] == 8);
+}
+
 TEST_CASE("engine similar: trials that differ keep the tier from ever answering") {
   SimilarRig rig;
   for (int i = 0; i < 12; ++i) {

@@ -51,6 +51,9 @@ typedef struct tidegate_request_options {
    * model is "per_key"; elsewhere INVALID. UTF-8, at most 256 bytes; copied; NULL = in no order. */
   const char *ordering_key;
   size_t ordering_key_length; /* TIDEGATE_NUL = up to the first NUL */
+  /* What tidegate_cache_invalidate may call the answer by. UTF-8, at most 256 bytes; copied; NULL = nothing. */
+  const char *cache_tag;
+  size_t cache_tag_length; /* TIDEGATE_NUL = up to the first NUL */
 } tidegate_request_options;
 
 /* Submits one text (UTF-8, may hold NUL bytes; TIDEGATE_NUL as length stops at the

@@ -64,6 +64,32 @@ TIDEGATE_API tidegate_status tidegate_runtime_stats_json(tidegate_runtime *runti
 TIDEGATE_API tidegate_status tidegate_metrics_render(tidegate_runtime *runtime, char **text, size_t *length,
                                                      tidegate_error **err) TIDEGATE_NOEXCEPT;
 
+/* Which answers of a model. Names are UTF-8; TIDEGATE_NUL as length = up to the first NUL. */
+typedef struct tidegate_cache_scope {
+  uint32_t struct_size;
+  uint32_t reserved; /* 0 */
+  const char *model; /* NULL = the only model */
+  size_t model_length;
+  const char *tag; /* only what is asked for with this options.cache_tag; NULL = all */
+  size_t tag_length;
+  const uint8_t *version; /* 32 bytes: only of the version with this fingerprint; NULL = all; not with a tag */
+} tidegate_cache_scope;
+
+/* From the return on no request is given an answer of the scope that was computed, or began to be, before.
+ * Other processes that share a further tier follow within 5 s while they have requests. `scope` NULL = all of
+ * the only model. With a time-out, waits so long for the tiers to have taken it.
+ * Since: 1.0   Thread: Any, but never a library thread   Blocks: up to timeout_ns
+ * Owns: -   Errors: NOT_FOUND (model), UNAVAILABLE (a tier did not take it in time), SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_cache_invalidate(tidegate_runtime *runtime, const tidegate_cache_scope *scope,
+                                                       int64_t timeout_ns, tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* Writes the file "cache.snapshot.file" now, as a drain does when it has ended. *answers (may be NULL): how many
+ * are in it.
+ * Since: 1.0   Thread: Any, but never a library thread   Blocks: until the file is on the disk
+ * Owns: -   Errors: INVALID (there is no such file), IO, BUSY, SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_cache_save(tidegate_runtime *runtime, uint64_t *answers,
+                                                 tidegate_error **err) TIDEGATE_NOEXCEPT;
+
 #ifdef __cplusplus
 }
 #endif

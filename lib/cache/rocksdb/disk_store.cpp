@@ -113,7 +113,6 @@ rocksdb::Options database_options(const StoreOptions& store, const std::shared_p
   options.max_bgerror_resume_count = 0;  // the tier decides when to try again
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
-  options.skip_stats_update_on_db_open = true;
   options.max_manifest_file_size = 256 << 10;
   options.info_log_level = rocksdb::WARN_LEVEL;
   options.max_log_file_size = 128 << 10;

@@ -1,0 +1,176 @@
+#include "cache/cache_namespace.hpp"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "fake_tiers.hpp"
+#include "support/manual_clock.hpp"
+#include "support/manual_executor.hpp"
+
+using namespace tidegate;
+using namespace tidegate::test;
+using std::chrono::hours;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+namespace {
+
+/// The wall clock of these tests, microseconds.
+std::atomic<std::int64_t> wall{0};
+std::int64_t wall_now() noexcept { return wall.load(); }
+
+struct Rig {
+  std::shared_ptr<ManualClock> clock = std::make_shared<ManualClock>();
+  std::shared_ptr<ManualExecutor> executor = std::make_shared<ManualExecutor>();
+  std::shared_ptr<ScriptedTier> tier = std::make_shared<ScriptedTier>("tier");
+
+  Rig() { wall = 1'800'000'000'000'000; }
+
+  [[nodiscard]] std::shared_ptr<CacheNamespace> open(std::vector<std::shared_ptr<CacheTier>> tiers) const {
+    return std::make_shared<CacheNamespace>(
+        "m", CacheNamespace::Surroundings{clock, std::move(tiers), hours(1), executor, &wall_now});
+  }
+  void pass(Duration time) const {
+    clock->advance(time);
+    wall += std::chrono::duration_cast<std::chrono::microseconds>(time).count();
+  }
+};
+
+constexpr InvalidationTable::Scope kNoVersion = 3;
+
+bool synchronized(CacheNamespace& names) {
+  bool agreed = false;
+  names.synchronize([&](bool all) { agreed = all; });
+  return agreed;
+}
+
+}  // namespace
+
+TEST_CASE("cache namespace: each invalidation gives the scope a later stamp, also with a wall clock set back") {
+  const Rig rig;
+  const auto names = rig.open({});
+  CHECK(names->stamps(kNoVersion, "x").never());
+  CHECK(names->is_current({}));
+  std::int64_t last = 0;
+  for (int i = 0; i < 5; ++i) {
+    names->invalidate(InvalidationTable::of_tag("x"));
+    const CacheStamps stamps = names->stamps(kNoVersion, "x");
+    CHECK(stamps.tag > last);
+    CHECK(stamps.model == 0);
+    CHECK(names->is_current(stamps));
+    CHECK_FALSE(names->is_current({}));
+    CHECK(names->stamps(kNoVersion, "y").never());
+    CHECK(names->stamps(kNoVersion, {}).never());
+    last = stamps.tag;
+    wall -= 3'600'000'000;
+  }
+}
+
+TEST_CASE("cache namespace: a stamp is kept until all from before it has expired, by both clocks, then forgotten") {
+  const Rig rig;
+  const auto names = rig.open({rig.tier});
+  names->invalidate(InvalidationTable::kModel);
+  wall += 1000LL * 3'600'000'000;  // the wall clock leaps: nothing is forgotten too early
+  rig.clock->advance(minutes(129));
+  names->request_came(rig.clock->now());
+  CHECK_FALSE(names->stamps(kNoVersion, {}).never());
+  rig.clock->advance(minutes(2));
+  names->request_came(rig.clock->now());
+  CHECK(names->stamps(kNoVersion, {}).never());
+  CHECK_FALSE(names->entry());
+}
+
+TEST_CASE("cache namespace: a table in a tier that has outlived its use changes nothing") {
+  const Rig rig;
+  const auto names = rig.open({rig.tier});
+  names->invalidate(InvalidationTable::kModel);
+  rig.executor->run_all();
+  REQUIRE(rig.tier->stored(names->key()));
+  wall += 131LL * 60'000'000;
+  const auto later = rig.open({rig.tier});
+  CHECK(synchronized(*later));
+  CHECK(later->stamps(kNoVersion, {}).never());
+}
+
+TEST_CASE("cache namespace: two that have invalidated at once end with the same stamps, and so does the tier") {
+  const Rig rig;
+  const auto one = rig.open({rig.tier});
+  const auto other = rig.open({rig.tier});
+  one->invalidate(InvalidationTable::of_tag("x"));
+  wall += 5;
+  other->invalidate(InvalidationTable::of_tag("y"));
+  rig.executor->run_all();  // the later write replaces the earlier one
+  for (int round = 0; round < 3; ++round) {
+    for (const auto& names : {one, other}) {
+      static_cast<void>(synchronized(*names));
+      rig.executor->run_all();
+    }
+  }
+  CHECK(synchronized(*one));
+  CHECK(synchronized(*other));
+  for (const char* tag : {"x", "y"}) {
+    CHECK_FALSE(one->stamps(kNoVersion, tag).never());
+    CHECK(one->stamps(kNoVersion, tag).tag == other->stamps(kNoVersion, tag).tag);
+  }
+}
+
+TEST_CASE("cache namespace: the tier is asked with the first request after five seconds, once") {
+  const Rig rig;
+  const auto names = rig.open({rig.tier});
+  names->request_came(rig.clock->now());
+  const int first = rig.tier->lookups();
+  rig.clock->advance(seconds(5) - std::chrono::nanoseconds(1));
+  for (int i = 0; i < 10; ++i) names->request_came(rig.clock->now());
+  CHECK(rig.tier->lookups() == first);
+  rig.clock->advance(std::chrono::nanoseconds(1));
+  for (int i = 0; i < 10; ++i) names->request_came(rig.clock->now());
+  CHECK(rig.tier->lookups() == first + 1);
+}
+
+TEST_CASE("cache namespace: a tier that keeps its answer until the namespace is gone harms nobody") {
+  const Rig rig;
+  const auto held = std::make_shared<HeldTier>("held");
+  auto names = rig.open({held});
+  names->invalidate(InvalidationTable::kModel);
+  bool ended = false;
+  names->synchronize([&](bool agreed) {
+    ended = true;
+    CHECK_FALSE(agreed);
+  });
+  names.reset();
+  while (auto waiting = held->take()) waiting->done({});
+  CHECK(ended);
+}
+
+TEST_CASE("cache namespace: stamps read while others invalidate never go back") {
+  const Rig rig;
+  const auto names = rig.open({rig.tier});
+  std::atomic<bool> stop{false};
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2; ++i) {
+    readers.emplace_back([&] {
+      CacheStamps last;
+      while (!stop) {
+        const CacheStamps now = names->stamps(kNoVersion, "x");
+        if (now.model < last.model || now.tag < last.tag || now.changes < last.changes) ++wrong;
+        last = now;
+        names->request_came(rig.clock->now());
+      }
+    });
+  }
+  for (int i = 0; i < 500; ++i) {
+    const CacheStamps before = names->stamps(kNoVersion, "x");
+    names->invalidate(i % 2 == 0 ? InvalidationTable::kModel : InvalidationTable::of_tag("x"));
+    const CacheStamps after = names->stamps(kNoVersion, "x");
+    CHECK((after.model > before.model || after.tag > before.tag));
+    CHECK_FALSE(names->is_current(before));
+    rig.executor->run_all();
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  CHECK(wrong == 0);
+}

@@ -42,7 +42,7 @@ bool take(Open& open, Tally& tally) {
   }
 }
 
-/// An event loop of its own: opens streams, takes from those it is told of, releases a few early.
+/// An event loop of its own: opens streams and takes from those it is told of.
 void loop(const Runtime& runtime, unsigned seed, int rounds, Ending ending, Tally& tally) {
   std::mt19937 random(seed);
   const Queue cq = make_queue(runtime);

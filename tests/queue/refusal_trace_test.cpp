@@ -121,5 +121,7 @@ TEST_CASE("queue 4.13/42: on a trace nearly all who would be late are refused, a
   // batch in twenty takes longer, and a tenth against flapping, are held back on purpose.
   const auto precise =
       std::count_if(verdicts.of_patience.begin(), verdicts.of_patience.end(), [](double took) { return took > 0.85; });
+  MESSAGE("refused ", verdicts.refused, ", recall ", recall, ", would have been late ",
+          std::count_if(verdicts.of_patience.begin(), verdicts.of_patience.end(), [](double took) { return took > 1; }), " of ", verdicts.of_patience.size());
   CHECK(static_cast<double>(precise) > 0.98 * static_cast<double>(verdicts.of_patience.size()));
 }

@@ -68,14 +68,17 @@ void ThreadPool::post(UniqueFunction<void()> task) {
 }
 
 std::uint32_t ThreadPool::stop(Duration bound) {
-  if (threads_.empty()) {  // stopped before; whoever was left behind is not waited for again
+  std::vector<std::thread> threads;
+  {
     MutexLock lock(state_->mutex);
-    return state_->running;
+    threads.swap(threads_);
+    // Stopped before, or by another thread just now; whoever was left behind is not waited for again.
+    if (threads.empty()) return state_->running;
   }
   const TimePoint now = std::chrono::steady_clock::now();
   const Deadline until = bound > kNoDeadline - now ? kNoDeadline : now + bound;
   bool inside = false;
-  for (const std::thread& thread : threads_) inside |= thread.get_id() == std::this_thread::get_id();
+  for (const std::thread& thread : threads) inside |= thread.get_id() == std::this_thread::get_id();
   std::uint32_t left = 0;
   {
     MutexLock lock(state_->mutex);
@@ -92,8 +95,7 @@ std::uint32_t ThreadPool::stop(Duration bound) {
   }
   // Without stragglers joining is immediate; with any, no one can tell which thread
   // is stuck, so none is waited for: each owns the state and ends by itself.
-  for (std::thread& thread : threads_) left == 0 ? thread.join() : thread.detach();
-  threads_.clear();
+  for (std::thread& thread : threads) left == 0 ? thread.join() : thread.detach();
   return left;
 }
 

@@ -275,3 +275,38 @@ TEST_CASE("queue facts: a model whose queue is full and blocked leaves another's
   other.finish_all();
   full.finish_all();
 }
+
+TEST_CASE("queue facts: tasks of one row run by class, then in order of arrival") {
+  // TensorFlow's rank queues. Its just-in-time scheduler, which has bound the next batch before the
+  // running one ends, would run one low task before a high one that came later: nothing is bound early here.
+  SchedulerDriver driver(setup_of(1, 0, 0));
+  for (const Who& who : {kLow, kLow, kHigh, kHigh, kLow}) driver.submit({1, 1, 0}, kNoDeadline, {}, who);
+  driver.set_slots(1);
+  for (std::uint32_t i = 0; i < driver.batches.size(); ++i) driver.done(i);
+  std::vector<std::uint32_t> order;
+  for (const auto& batch : driver.batches) order.push_back(batch.works.at(0));
+  CHECK(order == std::vector<std::uint32_t>{2, 3, 0, 1, 4});
+  driver.finish_all();
+}
+
+TEST_CASE("queue facts: without allowed sizes nothing is padded") {
+  SchedulerDriver driver(setup_of(16, 0, 0));
+  for (const std::uint32_t rows : {1u, 3u}) driver.submit({rows, 1, 0}, kNoDeadline, {}, kHigh);
+  for (int i = 0; i < 3; ++i) driver.submit({2, 1, 0}, kNoDeadline, {}, kLow);
+  driver.set_slots(1);
+  CHECK(rows_of(driver, 0) == Rows{1, 3, 2, 2, 2});
+  CHECK(driver.core.decisions().back().filler_rows == 0);
+  driver.finish_all();
+}
+
+// Rows of the two suites that are not ours, and why:
+// - A task cut in two because a batch has room for a part of it ({3,5,2},{1,1,6,1}; {6,4},{3}): an item
+//   that fits into a batch is never cut, one that does not runs in parts of its own (split_test.cpp).
+// - Isolation of classes ({1,3} then {3,3}): classes share batches, for a low item in a place that
+//   would stay empty delays nobody (the merges above).
+// - Preferred sizes that are waited for: see the table of requests held until the last has come.
+// - Twelve of one row on two instances of different speed, answered in order: engine_order_test.cpp.
+// - One queue's single task before another's second batch, weights of a scarce slot: slot_arbiter_test.cpp.
+// - A destructor that returns after the last pending task: engine_lifetime_test.cpp.
+// - Sequences: theirs are clients' correlated requests; ours are items with steps (stream_test.cpp).
+// - Allowed sizes unsorted or above the most: option_limits_test.cpp.

@@ -121,5 +121,13 @@ TEST_CASE("queue 4.13/42: on a trace nearly all who would be late are refused, a
   // batch in twenty takes longer, and a tenth against flapping, are held back on purpose.
   const auto precise =
       std::count_if(verdicts.of_patience.begin(), verdicts.of_patience.end(), [](double took) { return took > 0.85; });
+  // Precision in the strict sense, of refused ones let in alone: 4.4 % of them really miss, for a queue
+  // that refusals hold just below the patience answers one more just in time. What the others come to is told
+  // by the 98 % above 0.85 of it. The figure is held here, so that a change of the margins shows.
+  const auto missed =
+      std::count_if(verdicts.of_patience.begin(), verdicts.of_patience.end(), [](double took) { return took > 1; });
+  const double precision = static_cast<double>(missed) / static_cast<double>(verdicts.of_patience.size());
+  CHECK(precision > 0.02);
+  CHECK(precision < 0.10);
   CHECK(static_cast<double>(precise) > 0.98 * static_cast<double>(verdicts.of_patience.size()));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "cache/heap_charge.hpp"
 #include "cache/value_facts.hpp"
@@ -131,7 +132,9 @@ void MemoryShard::put(const Incoming& incoming, TimePoint now) {
   look_for_expired(now);
   // After answers became larger, fewer entries are needed for good.
   static_cast<void>(memory_.shrink_nodes(memory_.nodes() / 4, node_moved_));
-  const bool fits = charge <= share_ / kLargestEntryPart && stats_.pinned <= share_ / kPinnedPart;
+  const std::uint64_t most =
+      std::min<std::uint64_t>(share_ / kLargestEntryPart, std::numeric_limits<std::uint32_t>::max());
+  const bool fits = charge <= most && stats_.pinned <= share_ / kPinnedPart;
   entry.bytes = fits ? static_cast<std::uint32_t>(charge) : 0;
   const std::uint32_t old = memory_.index().find(incoming.key, incoming.hash, &memory_.node(0));
   if (old != ShardMemory::kNone) {

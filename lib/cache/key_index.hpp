@@ -42,6 +42,7 @@ class KeyIndex {
   void prefetch_node(std::uint64_t hash, const Node* nodes) const noexcept {
     if (numbers_ == nullptr) return;
     const std::size_t group = group_of(hash);
+    __builtin_prefetch(numbers_ + group * kGroup);
     const std::uint32_t found = with_tag(group, tag_of(hash));
     if (found == 0) return;
     __builtin_prefetch(nodes + numbers_[group * kGroup + static_cast<std::size_t>(std::countr_zero(found))], 1);

@@ -25,7 +25,8 @@ void write_caches(JsonWriter& json, const std::vector<tidegate::CacheTierStats>&
     json.member("inserted", tier.inserted).member("evicted", tier.evicted).member("rejected", tier.rejected);
     json.member("entries", tier.entries).member("bytes", tier.bytes);
     json.member("corrupt", tier.corrupt).member("late", tier.late).member("dropped", tier.dropped);
-    json.member("failed", tier.failed).member("resets", tier.resets).member("troubled", tier.troubled).close('}');
+    json.member("failed", tier.failed).member("resets", tier.resets).member("troubled", tier.troubled);
+    json.member("pinned", tier.pinned).close('}');
   }
   json.close(']');
 }

@@ -57,6 +57,7 @@ struct CacheTierStats {
   std::uint64_t failed = 0;    ///< reads and writes that the tier's storage refused
   std::uint64_t resets = 0;    ///< times everything was thrown away as it could not be trusted
   std::uint64_t troubled = 0;  ///< now: 1 while nothing can be stored
+  std::uint64_t pinned = 0;    ///< now: of bytes, those of answers that left and are still used
 };
 
 /// One tier of the chain, implemented by Tidegate and by users. Thread-safe.
@@ -105,10 +106,10 @@ enum class CacheBypass : std::uint8_t {
 
 /// The memory tier.
 struct MemoryCacheOptions {
-  /// Hard budget of everything the tier holds (records, index, bookkeeping);
-  /// 0 switches the tier off. A record that was evicted while an answer still shares
-  /// its block belongs to that answer, not to the tier. An entry above an eighth of a
-  /// shard's part is not stored.
+  /// Hard budget of everything the tier holds (answers, index, bookkeeping);
+  /// 0 switches the tier off. An answer that is still used when it leaves counts until it is
+  /// released; where such answers take a quarter of a shard, nothing more is stored in it.
+  /// An entry above an eighth of a shard's part is not stored.
   std::uint64_t capacity_bytes = 64ULL << 20;
   std::uint32_t shards = 8;  ///< power of two, 1..256
   CachePolicy policy = CachePolicy::s3_fifo;

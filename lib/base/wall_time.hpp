@@ -3,11 +3,16 @@
 
 #include <cstdint>
 
+#include "tidegate/time.hpp"
+
 namespace tidegate {
 
 /// Milliseconds since 1970-01-01 UTC. May jump; every decision inside the process
 /// takes its time from Clock instead.
 [[nodiscard]] std::int64_t unix_milliseconds() noexcept;
 [[nodiscard]] std::int64_t unix_microseconds() noexcept;
+
+/// When something ends that lives so long from now on.
+[[nodiscard]] std::int64_t unix_milliseconds_after(Duration life) noexcept;
 
 }  // namespace tidegate

@@ -2,27 +2,40 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
 #include "tidegate/cache.hpp"
 
 namespace tidegate {
 
-/// Orders entries of one shard; owns none of them. It holds no lock and reads no
-/// clock, so the memory tier and the simulator run the same object.
-/// Thread-compatible.
+/// Orders entries of one shard; owns none of them, and they lie within 64 GiB of each other. It holds no lock and reads
+/// no clock, so the memory tier and the simulator run the same object. Thread-compatible.
 class EvictionPolicy {
  public:
-  /// Part of every entry. `frequency`, `part` and the links belong to the policy.
-  struct Node {
-    Node* newer = nullptr;
-    Node* older = nullptr;
-    std::uint64_t bytes = 0;        ///< its weight, the same while it is in the policy
-    TimePoint expires_at{};         ///< the same while it is in the policy
-    std::uint32_t fingerprint = 0;  ///< of its key
+  /// An entry but for its value, in one cache line. `frequency`, `part` and the links belong to the
+  /// policy; `references`, `value` and `facts` to the memory tier.
+  struct alignas(64) Node {
+    CacheKey key{};
+    TimePoint expires_at{};     ///< the same while it is in the policy
+    std::int32_t to_newer = 0;  ///< how many nodes further on in memory that one is; 0 = none
+    std::int32_t to_older = 0;
+    std::uint32_t bytes = 0;       ///< its weight, the same while it is in the policy
+    std::uint32_t references = 0;  ///< the tier's own one among them; atomic while others can have one
+    std::uint32_t value = 0;       ///< its place in the arena
     std::uint8_t frequency = 0;
     std::uint8_t part = 0;  ///< which of the policy's queues it is in or belongs to
+    std::uint16_t facts = 0;
+
+    /// 32 bits of the key; keys that differ in one word only differ here too.
+    [[nodiscard]] std::uint32_t fingerprint() const noexcept {
+      std::uint64_t words[4];
+      std::memcpy(words, key.data(), sizeof(words));
+      const std::uint64_t folded = words[0] ^ words[1] ^ words[2] ^ words[3];
+      return static_cast<std::uint32_t>(folded ^ (folded >> 32));
+    }
   };
+  static_assert(sizeof(Node) == 64);
 
   EvictionPolicy(const EvictionPolicy&) = delete;
   EvictionPolicy& operator=(const EvictionPolicy&) = delete;
@@ -38,6 +51,9 @@ class EvictionPolicy {
   /// Takes in an entry with a `part`, as the newest of its kind.
   virtual void add(Node& node) = 0;
   virtual void remove(Node& node) noexcept = 0;
+
+  /// An entry lies elsewhere from now on: `to` is a copy of `from`.
+  virtual void moved(Node& from, Node& to) = 0;
 
   /// Takes out the entry that gives way to `incoming`, which is admitted but not yet
   /// added. Null: nothing does, because there is nothing or all is worth more.

@@ -12,12 +12,12 @@ namespace tidegate {
 /// in the wrong queue. Thread-compatible.
 class GhostList {
  public:
-  /// `capacity` is a power of two; all memory is taken here.
+  /// `capacity` is 1 at least; all memory is taken here.
   explicit GhostList(std::uint32_t capacity);
 
   /// Forgets the oldest until `bytes` fit into `byte_limit`, then remembers this one
-  /// (unless `bytes` alone exceed it).
-  void insert(std::uint32_t fingerprint, std::uint64_t bytes, std::uint64_t byte_limit);
+  /// (unless it had no bytes, or more than all may have).
+  void insert(std::uint32_t fingerprint, std::uint32_t bytes, std::uint64_t byte_limit);
 
   /// True if it was there; it is not any more.
   bool take(std::uint32_t fingerprint) noexcept;
@@ -27,15 +27,15 @@ class GhostList {
 
  private:
   struct Ghost {
-    std::uint64_t bytes = 0;
     std::uint32_t fingerprint = 0;
-    std::uint32_t slot_plus_one = 0;  ///< its place in slots_; 0 = taken, skipped later
+    std::uint32_t bytes = 0;  ///< 0 = taken, skipped later
   };
 
   void forget_oldest() noexcept;
   [[nodiscard]] std::size_t find(std::uint32_t fingerprint) const noexcept;
   void erase_slot(std::size_t slot) noexcept;
   [[nodiscard]] std::size_t home(std::uint32_t fingerprint) const noexcept;
+  [[nodiscard]] std::size_t after(std::size_t slot) const noexcept { return slot + 1 == slots_.size() ? 0 : slot + 1; }
 
   std::vector<Ghost> ring_;
   std::vector<std::uint32_t> slots_;  ///< place in ring_ plus one; 0 = empty; linear probing

@@ -1,74 +1,94 @@
 #include "cache/key_index.hpp"
 
-#include <algorithm>
+#include <bit>
 #include <cstring>
 
-#include "cache/heap_charge.hpp"
-
 namespace tidegate {
+namespace {
 
-std::uint64_t hash_of(const CacheKey& key) noexcept {
-  // Digests are uniform, but keys come through a public interface too: every bit
-  // counts, and the last two steps spread it (MurmurHash3's finalizer).
-  std::uint64_t words[4];
-  static_assert(sizeof(words) == sizeof(CacheKey));
-  std::memcpy(words, key.data(), sizeof(words));
-  std::uint64_t hash =
-      words[0] + words[1] * 0x9E3779B97F4A7C15ULL + words[2] * 0xC2B2AE3D27D4EB4FULL + words[3] * 0x165667B19E3779F9ULL;
-  hash = (hash ^ (hash >> 33)) * 0xFF51AFD7ED558CCDULL;
-  hash = (hash ^ (hash >> 33)) * 0xC4CEB9FE1A85EC53ULL;
-  return hash ^ (hash >> 33);
+constexpr std::uint8_t kAlwaysPassed = 255;
+
+}  // namespace
+
+KeyIndex::KeyIndex(std::byte* memory, std::size_t slots) noexcept : mask_(slots / kGroup - 1) {
+  std::memset(memory, 0, bytes_for(slots));
+  lay_out(memory);
 }
 
-std::uint64_t KeyIndex::heap_bytes(std::size_t slots) noexcept { return heap_charge(slots * sizeof(Slot)); }
+void KeyIndex::lay_out(std::byte* memory) noexcept {
+  const std::size_t slots = (mask_ + 1) * kGroup;
+  numbers_ = reinterpret_cast<std::uint32_t*>(memory);
+  tags_ = reinterpret_cast<std::uint8_t*>(memory + slots * sizeof(std::uint32_t));
+  passed_ = tags_ + slots;
+}
 
-MemoryEntry* KeyIndex::find(const CacheKey& key, std::uint64_t hash) const noexcept {
-  const std::size_t mask = slots_.size() - 1;
-  for (std::size_t at = hash & mask; slots_[at].entry != nullptr; at = (at + 1) & mask) {
-    if (slots_[at].hash == hash && slots_[at].entry->key == key) return slots_[at].entry.get();
+std::uint32_t KeyIndex::find(const CacheKey& key, std::uint64_t hash, const Node* nodes) const noexcept {
+  if (numbers_ == nullptr) return kNone;
+  const std::uint8_t tag = tag_of(hash);
+  std::size_t group = group_of(hash);
+  for (std::size_t searched = 0; searched <= mask_; ++searched) {
+    for (std::uint32_t found = with_tag(group, tag); found != 0; found &= found - 1) {
+      const std::uint32_t number = numbers_[group * kGroup + static_cast<std::size_t>(std::countr_zero(found))];
+      if (nodes[number].key == key) return number;
+    }
+    if (passed_[group] == 0) break;
+    group = (group + 1) & mask_;
   }
-  return nullptr;
+  return kNone;
 }
 
-void KeyIndex::insert(std::uint64_t hash, std::unique_ptr<MemoryEntry> entry) noexcept {
-  const std::size_t mask = slots_.size() - 1;
-  std::size_t at = hash & mask;
-  while (slots_[at].entry != nullptr) at = (at + 1) & mask;
-  slots_[at] = {hash, std::move(entry)};
+void KeyIndex::insert(std::uint64_t hash, std::uint32_t number) noexcept {
+  std::size_t group = group_of(hash);
+  std::uint32_t free = with_tag(group, 0);
+  for (; free == 0; free = with_tag(group, 0)) {
+    if (passed_[group] != kAlwaysPassed) ++passed_[group];
+    group = (group + 1) & mask_;
+  }
+  const std::size_t slot = group * kGroup + static_cast<std::size_t>(std::countr_zero(free));
+  tags_[slot] = tag_of(hash);
+  numbers_[slot] = number;
   ++count_;
 }
 
-std::unique_ptr<MemoryEntry> KeyIndex::remove(const MemoryEntry& entry) noexcept {
-  const std::size_t mask = slots_.size() - 1;
-  std::size_t hole = hash_of(entry.key) & mask;
-  while (slots_[hole].entry.get() != &entry) hole = (hole + 1) & mask;
-  std::unique_ptr<MemoryEntry> removed = std::move(slots_[hole].entry);
-  --count_;
-  // Shifts back whatever probed past the hole (Knuth, volume 3, 6.4, algorithm R).
-  for (std::size_t next = (hole + 1) & mask; slots_[next].entry != nullptr; next = (next + 1) & mask) {
-    const std::size_t wanted = slots_[next].hash & mask;
-    if (((next - wanted) & mask) < ((next - hole) & mask)) continue;
-    slots_[hole] = std::move(slots_[next]);
-    hole = next;
+void KeyIndex::remove(std::uint64_t hash, std::uint32_t number) noexcept {
+  const std::uint8_t tag = tag_of(hash);
+  for (std::size_t group = group_of(hash);; group = (group + 1) & mask_) {
+    for (std::uint32_t found = with_tag(group, tag); found != 0; found &= found - 1) {
+      const std::size_t slot = group * kGroup + static_cast<std::size_t>(std::countr_zero(found));
+      if (numbers_[slot] != number) continue;
+      tags_[slot] = 0;
+      --count_;
+      return;
+    }
+    // It passed this group when it came.
+    if (passed_[group] != kAlwaysPassed) --passed_[group];
   }
-  return removed;
 }
 
-MemoryEntry* KeyIndex::any() const noexcept {
-  const auto used = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.entry != nullptr; });
-  return used != slots_.end() ? used->entry.get() : nullptr;
+void KeyIndex::renumber(std::uint64_t hash, std::uint32_t from, std::uint32_t to) noexcept {
+  const std::uint8_t tag = tag_of(hash);
+  for (std::size_t group = group_of(hash);; group = (group + 1) & mask_) {
+    for (std::uint32_t found = with_tag(group, tag); found != 0; found &= found - 1) {
+      std::uint32_t& number = numbers_[group * kGroup + static_cast<std::size_t>(std::countr_zero(found))];
+      if (number != from) continue;
+      number = to;
+      return;
+    }
+  }
 }
 
-void KeyIndex::grow() {
-  std::vector<Slot> old(slots_.size() * 2);
-  old.swap(slots_);
-  const std::size_t mask = slots_.size() - 1;
-  for (Slot& slot : old) {
-    if (slot.entry == nullptr) continue;
-    std::size_t at = slot.hash & mask;
-    while (slots_[at].entry != nullptr) at = (at + 1) & mask;
-    slots_[at] = std::move(slot);
+void KeyIndex::take_from(const KeyIndex& other, const Node* nodes) noexcept {
+  std::size_t slot = 0;
+  for (std::uint32_t number = other.next(slot); number != kNone; number = other.next(slot)) {
+    insert(hash_of(nodes[number].key), number);
   }
+}
+
+std::uint32_t KeyIndex::next(std::size_t& slot) const noexcept {
+  for (; slot < slots(); ++slot) {
+    if (tags_[slot] != 0) return numbers_[slot++];
+  }
+  return kNone;
 }
 
 }  // namespace tidegate

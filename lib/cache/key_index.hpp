@@ -1,69 +1,96 @@
 // KeyIndex: finds the entry of a key.
 #pragma once
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 #include "cache/eviction_policy.hpp"
-#include "tidegate/cache.hpp"
+#include "cache/key_hash.hpp"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace tidegate {
 
-/// One entry of the memory tier.
-struct MemoryEntry : EvictionPolicy::Node {
-  CacheKey key{};
-  CacheRecord record;
-  TimePoint stale_at{};  ///< from then on whoever asks is told to renew it
-};
-
-/// 64 bits of a key, all of its bits mixed in, for index, shard and fingerprint.
-[[nodiscard]] std::uint64_t hash_of(const CacheKey& key) noexcept;
-
-/// Open addressing with linear probing, kept at most 3/4 full; owns the entries.
-/// Grows only when told to, so that its owner can make room first. Thread-compatible.
+/// Open addressing by groups of sixteen slots. A slot has a byte of the key's hash, which
+/// is compared first and sixteen at a time, and the number of a node. A group counts
+/// the entries that found it full and lie further on: a search goes on only then, and
+/// erasing leaves no marks behind. At most seven eighths full. Lies in memory that its
+/// owner gives it. Thread-compatible.
 class KeyIndex {
  public:
-  /// `slots` is a power of two, at least 4.
-  explicit KeyIndex(std::size_t slots) : slots_(slots) {}
+  using Node = EvictionPolicy::Node;
+  static constexpr std::size_t kGroup = 16;
+  static constexpr std::uint32_t kNone = ~0U;
 
-  /// Has the slot where a search begins brought near.
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]); }
-
-  /// Null if absent. Compares all 256 bits.
-  [[nodiscard]] MemoryEntry* find(const CacheKey& key, std::uint64_t hash) const noexcept;
-
-  /// The key must be absent and the index not full.
-  void insert(std::uint64_t hash, std::unique_ptr<MemoryEntry> entry) noexcept;
-
-  /// The entry must be present.
-  [[nodiscard]] std::unique_ptr<MemoryEntry> remove(const MemoryEntry& entry) noexcept;
-
-  /// Some entry; null if there is none.
-  [[nodiscard]] MemoryEntry* any() const noexcept;
-
-  template <class Visit>
-  void for_each(Visit visit) const {
-    for (const Slot& slot : slots_) {
-      if (slot.entry != nullptr) visit(*slot.entry);
-    }
+  /// Bytes of memory for `slots`, a power of two of at least kGroup.
+  [[nodiscard]] static constexpr std::size_t bytes_for(std::size_t slots) noexcept {
+    return slots * (sizeof(std::uint32_t) + 1) + slots / kGroup;
   }
 
-  [[nodiscard]] bool full() const noexcept { return (count_ + 1) * 4 > slots_.size() * 3; }
-  void grow();
+  /// An index without slots: everything is absent and it is full.
+  KeyIndex() = default;
+  /// Empty, in `memory` of bytes_for(slots), aligned to 16.
+  KeyIndex(std::byte* memory, std::size_t slots) noexcept;
 
+  /// The bytes of the index lie elsewhere from now on.
+  void moved_to(std::byte* memory) noexcept { lay_out(memory); }
+
+  /// Has the node that a search will probably compare brought near.
+  void prefetch_node(std::uint64_t hash, const Node* nodes) const noexcept {
+    if (numbers_ == nullptr) return;
+    const std::size_t group = group_of(hash);
+    __builtin_prefetch(numbers_ + group * kGroup);
+    const std::uint32_t found = with_tag(group, tag_of(hash));
+    if (found == 0) return;
+    __builtin_prefetch(nodes + numbers_[group * kGroup + static_cast<std::size_t>(std::countr_zero(found))], 1);
+  }
+
+  /// The number of the key's node, kNone if absent. Compares all 256 bits. Node n is nodes[n].
+  [[nodiscard]] std::uint32_t find(const CacheKey& key, std::uint64_t hash, const Node* nodes) const noexcept;
+  /// The key must be absent and the index not full.
+  void insert(std::uint64_t hash, std::uint32_t number) noexcept;
+  /// The node must be present, with this hash.
+  void remove(std::uint64_t hash, std::uint32_t number) noexcept;
+  /// The node has another number from now on.
+  void renumber(std::uint64_t hash, std::uint32_t from, std::uint32_t to) noexcept;
+  /// Takes over all of another index, which may have fewer slots.
+  void take_from(const KeyIndex& other, const Node* nodes) noexcept;
+
+  /// The first node in a slot at or behind `slot`, which becomes the one after it; kNone at the end.
+  [[nodiscard]] std::uint32_t next(std::size_t& slot) const noexcept;
+
+  [[nodiscard]] bool full() const noexcept { return (count_ + 1) * 8 > slots() * 7; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
-  [[nodiscard]] std::uint64_t heap_bytes() const noexcept { return heap_bytes(slots_.size()); }
-  [[nodiscard]] std::uint64_t heap_bytes_grown() const noexcept { return heap_bytes(slots_.size() * 2); }
-  [[nodiscard]] static std::uint64_t heap_bytes(std::size_t slots) noexcept;
+  [[nodiscard]] std::size_t slots() const noexcept { return numbers_ == nullptr ? 0 : (mask_ + 1) * kGroup; }
 
  private:
-  struct Slot {
-    std::uint64_t hash = 0;
-    std::unique_ptr<MemoryEntry> entry;  ///< null = empty
-  };
+  [[nodiscard]] std::size_t group_of(std::uint64_t hash) const noexcept { return hash & mask_; }
+  /// Never 0, which is an empty slot; of bits that choose neither shard nor group.
+  [[nodiscard]] static std::uint8_t tag_of(std::uint64_t hash) noexcept {
+    const auto tag = static_cast<std::uint8_t>(hash >> 40);
+    return tag != 0 ? tag : 1;
+  }
+  /// Bit s: slot s of the group has this tag.
+  [[nodiscard]] std::uint32_t with_tag(std::size_t group, std::uint8_t tag) const noexcept {
+    const std::uint8_t* const tags = tags_ + group * kGroup;
+#if defined(__SSE2__)
+    const __m128i all = _mm_load_si128(reinterpret_cast<const __m128i*>(tags));
+    return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_set1_epi8(static_cast<char>(tag)))));
+#else
+    std::uint32_t found = 0;
+    for (std::size_t slot = 0; slot < kGroup; ++slot) found |= (tags[slot] == tag ? 1U : 0U) << slot;
+    return found;
+#endif
+  }
+  void lay_out(std::byte* memory) noexcept;
 
-  std::vector<Slot> slots_;
+  std::uint32_t* numbers_ = nullptr;
+  std::uint8_t* tags_ = nullptr;
+  std::uint8_t* passed_ = nullptr;  ///< per group: entries further on that found it full; 255 = that or more, for good
+  std::size_t mask_ = 0;            ///< of groups
   std::size_t count_ = 0;
 };
 

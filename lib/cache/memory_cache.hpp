@@ -8,37 +8,28 @@
 #include <span>
 #include <vector>
 
+#include "cache/memory_shard.hpp"
 #include "cache/miss_ratio_curve.hpp"
 #include "tidegate/cache.hpp"
 
 namespace tidegate {
 
-/// An entry and how old it is.
-struct MemoryHit {
-  enum class Age : std::uint8_t {
-    fresh,
-    stale,          ///< past its fresh life; somebody renews it
-    to_be_renewed,  ///< stale, and this asker is the one to renew it
-  };
-  CacheEntry entry;
-  Age age = Age::fresh;
-};
-
 /// Entries in shards, each with an equal share of the budget, an eviction policy and
 /// one short lock. Answers on the caller's thread. Thread-safe.
 ///
-/// The budget covers everything the tier holds at any instant: record blocks, their
-/// entries, indexes and ghosts, each at what the allocator takes for it. Room is made
-/// before an entry is stored; one that would take more than an eighth of a shard is
-/// not stored. A hit shares the record's block: a block that is evicted while
-/// somebody still reads it is that reader's memory, outside the budget.
+/// The budget covers everything the tier holds at any instant: each shard has one stretch
+/// of memory with values, entries and index in it, and what little is outside counts at what
+/// the allocator takes for it. A value that somebody uses (HeldValue) stays where it is and in the
+/// budget when its entry leaves; when such values take a quarter of a shard, nothing is stored
+/// in it until they are released. An entry that would take more than an eighth of a shard is not
+/// stored.
+///
+/// Of a record the tier keeps the body and makes a header when a whole record is asked for
+/// (`get`, `for_each`), whose end is what is left of its life. Bytes that are no record of their key
+/// are a plain value, kept as they are.
 class MemoryCache final : public CacheTier {
  public:
-  /// The last part of every life in which an entry is stale, and how long a renewal may take.
-  struct Staleness {
-    Duration window{0};
-    Duration renewal = std::chrono::seconds(5);
-  };
+  using Staleness = MemoryShard::Staleness;
 
   MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> clock);
   MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> clock, Staleness staleness);
@@ -46,11 +37,16 @@ class MemoryCache final : public CacheTier {
 
   /// Never an expired entry, never one of another key.
   [[nodiscard]] std::optional<MemoryHit> find(const CacheKey& key);
-  /// As `find`, whatever the age.
+  /// As `find`, whatever the age: a copy, as a whole record.
   [[nodiscard]] std::optional<CacheEntry> get(const CacheKey& key);
   /// Replaces what the key had. An entry without life left is ignored.
   void put(const CacheEntry& entry);
   void erase(const CacheKey& key);
+  /// Forgets everything.
+  void clear();
+  /// Shows each living entry, as `get` returns it, shard by shard and outside their locks: what comes or goes
+  /// meanwhile may be missed.
+  void for_each(const std::function<void(const CacheEntry&)>& visit) const;
 
   [[nodiscard]] std::string_view name() const noexcept override { return "memory"; }
   void get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) override;
@@ -61,32 +57,25 @@ class MemoryCache final : public CacheTier {
   /// fits, shard by shard; a budget below what its bookkeeping takes empties it.
   void resize(std::uint64_t capacity_bytes);
 
-  /// Drops every entry.
-  void clear();
-  /// Calls `visit` with a copy of every entry and its remaining life, shard by shard, no lock being
-  /// held; an entry that comes or goes meanwhile may be left out. May throw std::bad_alloc.
-  void for_each(const std::function<void(const CacheEntry&)>& visit) const;
-
   /// All zero while the tier is off.
   [[nodiscard]] CacheTierStats stats() const override;
   /// Empty without MemoryCacheOptions::curve.
   [[nodiscard]] std::vector<CacheCurvePoint> curve() const;
 
-  /// What an entry with this record costs, apart from the index and what the policy
-  /// takes for each entry.
-  [[nodiscard]] static std::uint64_t charge_of(const CacheRecord& record) noexcept;
+  /// What an entry with this record costs, its part of the index included, apart from what the
+  /// policy takes for each entry.
+  [[nodiscard]] static std::uint64_t charge_of(const CacheKey& key, const CacheRecord& record) noexcept;
 
  private:
-  class Shard;
-  [[nodiscard]] Shard* shard_of(std::uint64_t hash) const noexcept;
+  [[nodiscard]] MemoryShard* shard_of(std::uint64_t hash) const noexcept;
   [[nodiscard]] std::uint64_t for_entries(std::uint64_t capacity) const noexcept;
 
   const std::shared_ptr<Clock> clock_;
   const bool off_;
   const std::uint64_t capacity_bytes_;  ///< at most
   const std::unique_ptr<MissRatioCurve> curve_;
-  std::vector<std::unique_ptr<Shard>> shards_;  ///< empty where the budget cannot hold one
-  std::atomic<std::uint64_t> refused_{0};       ///< relaxed: counts puts while there is no shard
+  std::vector<MemoryShard::Pointer> shards_;  ///< empty where the budget cannot hold one
+  std::atomic<std::uint64_t> refused_{0};     ///< relaxed: counts puts while there is no shard
 };
 
 }  // namespace tidegate

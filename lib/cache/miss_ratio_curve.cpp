@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <new>
 #include <unordered_map>
 
@@ -21,8 +22,10 @@ constexpr std::uint64_t kUsualEntry = 2048;
 constexpr std::uint64_t kMostSampled = 1024;
 /// Counts are halved at so many sampled requests.
 constexpr std::uint64_t kWindow = 16384;
-/// Node, key, bucket and links of a hash map's entry.
-constexpr std::uint64_t kEntryBytes = heap_charge(sizeof(EvictionPolicy::Node) + 4 * sizeof(void*)) + sizeof(void*);
+/// A hash map's entry: hash, number and link, and its bucket.
+constexpr std::uint64_t kEntryBytes = heap_charge(3 * sizeof(void*)) + sizeof(void*);
+/// No entry weighs less, so that a shadow knows how many it holds at most.
+constexpr std::uint64_t kLeastEntry = 64;
 
 std::uint64_t sampled_one_in(std::uint64_t capacity_bytes) {
   const std::uint64_t entries = std::max<std::uint64_t>(capacity_bytes / kUsualEntry, 1);
@@ -41,6 +44,8 @@ class MissRatioCurve::Shadow {
         order_(make_eviction_policy(policy, static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(
                                                 scaled_ / kUsualEntry, 16, 4 * kMostSampled))))) {
     order_->set_budget(scaled_);
+    // Address space only: the policy's entries must not move.
+    nodes_.reserve(scaled_ / kLeastEntry + 2);
   }
 
   void look_up(std::uint64_t hash) {
@@ -48,19 +53,20 @@ class MissRatioCurve::Shadow {
       requests_ /= 2;
       hits_ /= 2;
     }
-    const auto found = nodes_.find(hash);
-    if (found == nodes_.end()) return;
+    const auto found = places_.find(hash);
+    if (found == places_.end()) return;
     ++hits_;
-    order_->hit(found->second);
+    order_->hit(nodes_[found->second]);
   }
 
   /// An entry that is there keeps its weight.
-  void store(std::uint64_t hash, std::uint64_t bytes) {
-    if (bytes > scaled_ || nodes_.contains(hash)) return;
-    EvictionPolicy::Node& node = nodes_[hash];
-    node.bytes = bytes;
-    node.fingerprint = static_cast<std::uint32_t>(hash >> 24);
-    keys_[&node] = hash;
+  void store(std::uint64_t hash, std::uint64_t weight) {
+    const std::uint64_t bytes = std::max(weight, kLeastEntry);
+    if (bytes > scaled_ || places_.contains(hash)) return;
+    EvictionPolicy::Node& node = free_node();
+    node.bytes = static_cast<std::uint32_t>(bytes);
+    std::memcpy(node.key.data(), &hash, sizeof(hash));
+    places_[hash] = static_cast<std::uint32_t>(&node - nodes_.data());
     order_->admit(node);
     while (used_ + bytes > scaled_) {
       EvictionPolicy::Node* const victim = order_->evict(node);
@@ -78,23 +84,32 @@ class MissRatioCurve::Shadow {
   [[nodiscard]] CacheCurvePoint point() const noexcept { return {policy_, capacity_, requests_, hits_}; }
   [[nodiscard]] std::uint64_t heap_bytes() const noexcept {
     return heap_charge(sizeof(Shadow)) + order_->heap_bytes() +
-           nodes_.size() * (2 * kEntryBytes + order_->bytes_per_entry());
+           nodes_.size() * (sizeof(EvictionPolicy::Node) + sizeof(std::uint32_t)) +
+           places_.size() * (kEntryBytes + order_->bytes_per_entry());
   }
 
  private:
+  [[nodiscard]] EvictionPolicy::Node& free_node() {
+    if (free_.empty()) return nodes_.emplace_back();
+    EvictionPolicy::Node& node = nodes_[free_.back()];
+    free_.pop_back();
+    return node = {};
+  }
+
   void forget(const EvictionPolicy::Node& node) {
-    const auto named = keys_.find(&node);
-    const std::uint64_t hash = named->second;
-    keys_.erase(named);
-    nodes_.erase(hash);
+    std::uint64_t hash = 0;
+    std::memcpy(&hash, node.key.data(), sizeof(hash));
+    places_.erase(hash);
+    free_.push_back(static_cast<std::uint32_t>(&node - nodes_.data()));
   }
 
   const CachePolicy policy_;
   const std::uint64_t capacity_;  ///< of the cache it stands for
   const std::uint64_t scaled_;    ///< its own
   const std::unique_ptr<EvictionPolicy> order_;
-  std::unordered_map<std::uint64_t, EvictionPolicy::Node> nodes_;  ///< by hash of the key
-  std::unordered_map<const EvictionPolicy::Node*, std::uint64_t> keys_;
+  std::unordered_map<std::uint64_t, std::uint32_t> places_;  ///< in nodes_, by hash of the key
+  std::vector<EvictionPolicy::Node> nodes_;                  ///< their keys are the hashes
+  std::vector<std::uint32_t> free_;                          ///< of nodes_
   std::uint64_t used_ = 0;
   std::uint64_t requests_ = 0;
   std::uint64_t hits_ = 0;

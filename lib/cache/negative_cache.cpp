@@ -3,7 +3,7 @@
 #include <new>
 
 #include "cache/heap_charge.hpp"
-#include "cache/key_index.hpp"
+#include "cache/key_hash.hpp"
 
 namespace tidegate {
 namespace {

@@ -26,6 +26,8 @@ void Lru::add(Node& node) { entries_.push(node); }
 
 void Lru::remove(Node& node) noexcept { entries_.remove(node); }
 
+void Lru::moved(Node& from, Node& to) { entries_.replace(from, to); }
+
 EvictionPolicy::Node* Lru::evict(const Node& /*incoming*/) { return entries_.pop_oldest(); }
 
 Lfu::Lfu() : EvictionPolicy(heap_charge(sizeof(Lfu)), 0) {}
@@ -48,6 +50,8 @@ void Lfu::remove(Node& node) noexcept {
   if (used_[node.frequency].empty()) not_empty_ &= ~(1ULL << node.frequency);
 }
 
+void Lfu::moved(Node& from, Node& to) { used_[from.frequency].replace(from, to); }
+
 EvictionPolicy::Node* Lfu::evict(const Node& /*incoming*/) {
   if (not_empty_ == 0) return nullptr;
   Node* victim = used_[static_cast<std::size_t>(std::countr_zero(not_empty_))].oldest();
@@ -59,7 +63,7 @@ TtlOnly::TtlOnly() : EvictionPolicy(heap_charge(sizeof(TtlOnly)), heap_charge(kS
 
 bool TtlOnly::SoonestFirst::operator()(const Node* left, const Node* right) const noexcept {
   if (left->expires_at != right->expires_at) return left->expires_at < right->expires_at;
-  if (left->fingerprint != right->fingerprint) return left->fingerprint < right->fingerprint;
+  if (left->fingerprint() != right->fingerprint()) return left->fingerprint() < right->fingerprint();
   return std::less<>()(left, right);
 }
 
@@ -70,6 +74,11 @@ void TtlOnly::admit(Node& /*newcomer*/) noexcept {}
 void TtlOnly::add(Node& node) { entries_.insert(&node); }
 
 void TtlOnly::remove(Node& node) noexcept { entries_.erase(&node); }
+
+void TtlOnly::moved(Node& from, Node& to) {
+  entries_.erase(&from);
+  entries_.insert(&to);
+}
 
 EvictionPolicy::Node* TtlOnly::evict(const Node& /*incoming*/) {
   if (entries_.empty()) return nullptr;

@@ -16,6 +16,7 @@ class Lru final : public EvictionPolicy {
   void admit(Node& newcomer) noexcept override;
   void add(Node& node) override;
   void remove(Node& node) noexcept override;
+  void moved(Node& from, Node& to) override;
   [[nodiscard]] Node* evict(const Node& incoming) override;
 
  private:
@@ -34,6 +35,7 @@ class Lfu final : public EvictionPolicy {
   void admit(Node& newcomer) noexcept override;
   void add(Node& node) override;
   void remove(Node& node) noexcept override;
+  void moved(Node& from, Node& to) override;
   [[nodiscard]] Node* evict(const Node& incoming) override;
 
  private:
@@ -50,6 +52,7 @@ class TtlOnly final : public EvictionPolicy {
   void admit(Node& newcomer) noexcept override;
   void add(Node& node) override;
   void remove(Node& node) noexcept override;
+  void moved(Node& from, Node& to) override;
   [[nodiscard]] Node* evict(const Node& incoming) override;
 
  private:

@@ -13,12 +13,14 @@ void S3Fifo::hit(Node& node) noexcept {
 
 void S3Fifo::admit(Node& newcomer) noexcept {
   newcomer.frequency = 0;
-  newcomer.part = ghosts_.take(newcomer.fingerprint) ? Part::main : Part::small;
+  newcomer.part = ghosts_.take(newcomer.fingerprint()) ? Part::main : Part::small;
 }
 
 void S3Fifo::add(Node& node) { (node.part == Part::small ? small_ : main_).push(node); }
 
 void S3Fifo::remove(Node& node) noexcept { (node.part == Part::small ? small_ : main_).remove(node); }
+
+void S3Fifo::moved(Node& from, Node& to) { (from.part == Part::small ? small_ : main_).replace(from, to); }
 
 EvictionPolicy::Node* S3Fifo::evict(const Node& /*incoming*/) {
   const std::uint64_t main_share = budget() - budget() / 10;
@@ -36,7 +38,7 @@ void S3Fifo::push_main(Node& node) noexcept {
 EvictionPolicy::Node* S3Fifo::evict_small(std::uint64_t ghost_bytes) {
   while (Node* oldest = small_.pop_oldest()) {
     if (oldest->frequency < kPromoteAt) {
-      ghosts_.insert(oldest->fingerprint, oldest->bytes, ghost_bytes);
+      ghosts_.insert(oldest->fingerprint(), oldest->bytes, ghost_bytes);
       return oldest;
     }
     oldest->frequency = 0;

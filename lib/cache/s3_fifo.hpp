@@ -24,6 +24,7 @@ class S3Fifo final : public EvictionPolicy {
   void admit(Node& newcomer) noexcept override;
   void add(Node& node) override;
   void remove(Node& node) noexcept override;
+  void moved(Node& from, Node& to) override;
   [[nodiscard]] Node* evict(const Node& incoming) override;
 
  private:

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 
 #include "base/wall_time.hpp"
-#include "cache/key_index.hpp"
+#include "cache/key_hash.hpp"
 #include "cache/memory_cache.hpp"
 #include "cache/negative_cache.hpp"
 #include "request/record_codec.hpp"
@@ -47,13 +46,6 @@ MemoryCacheOptions memory_options(const CacheOptions& options) {
 MemoryCache::Staleness staleness_of(const CacheOptions& options) {
   if (options.fresh_for <= Duration::zero()) return {};
   return {std::max(options.time_to_live - options.fresh_for, Duration::zero()), options.refresh_timeout};
-}
-
-/// When a record made now ends, for tiers that outlive the process.
-std::int64_t expiry_unix_ms(Duration life) {
-  const std::int64_t now = unix_milliseconds();
-  const std::int64_t left = std::chrono::duration_cast<std::chrono::milliseconds>(life).count();
-  return left > std::numeric_limits<std::int64_t>::max() - now ? std::numeric_limits<std::int64_t>::max() : now + left;
 }
 
 /// Calls into a tier, which may be a user's; the only place where an exception of
@@ -220,10 +212,10 @@ TieredCache::TieredCache(CacheOptions options, std::shared_ptr<Clock> clock)
 TieredCache::~TieredCache() = default;
 
 std::optional<CacheHit> TieredCache::get_in_memory(const CacheKey& key) {
-  const std::optional<MemoryHit> hit = state_->memory.find(key);
+  std::optional<MemoryHit> hit = state_->memory.find(key);
   if (!hit) return std::nullopt;
   // Its checksum was verified, or computed, when it came in.
-  auto outputs = decode_record(key, hit->entry.record, ChecksumPolicy::trust);
+  auto outputs = std::move(hit->value).outputs();
   if (!outputs) {
     state_->memory.erase(key);
     return std::nullopt;
@@ -280,7 +272,7 @@ void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Dura
     const CacheOptions& options = state_->options;
     const Duration life = with_jitter(options.time_to_live, options.time_to_live_jitter_percent, key);
     const Duration further = with_jitter(life_in_tiers(options), options.time_to_live_jitter_percent, key);
-    CacheEntry entry{key, encode_record(key, outputs, expiry_unix_ms(further), cost), life, cost};
+    CacheEntry entry{key, encode_record(key, outputs, unix_milliseconds_after(further), cost), life, cost};
     if (entry.record.bytes().empty()) return;  // beyond what a record holds
     state_->memory.put(entry);
     entry.time_to_live = further;

@@ -18,7 +18,7 @@ void WTinyLfu::shrink(Part from, std::uint64_t share) noexcept {
 }
 
 void WTinyLfu::hit(Node& node) noexcept {
-  sketch_.add(node.fingerprint);
+  sketch_.add(node.fingerprint());
   const Part to = node.part == window ? window : protected_part;
   list(node).remove(node);
   push(node, to);
@@ -26,7 +26,7 @@ void WTinyLfu::hit(Node& node) noexcept {
 }
 
 void WTinyLfu::admit(Node& newcomer) noexcept {
-  sketch_.add(newcomer.fingerprint);
+  sketch_.add(newcomer.fingerprint());
   newcomer.part = window;
 }
 
@@ -38,6 +38,8 @@ void WTinyLfu::add(Node& node) {
 
 void WTinyLfu::remove(Node& node) noexcept { list(node).remove(node); }
 
+void WTinyLfu::moved(Node& from, Node& to) { list(from).replace(from, to); }
+
 EvictionPolicy::Node* WTinyLfu::evict(const Node& incoming) {
   Node* const rival = lists_[window].oldest();
   Node* victim = lists_[probation].oldest();
@@ -46,7 +48,7 @@ EvictionPolicy::Node* WTinyLfu::evict(const Node& incoming) {
     victim = rival;
   } else if (incoming.part == window && lists_[window].bytes() + incoming.bytes > window_share()) {
     const Node& candidate = rival != nullptr ? *rival : incoming;
-    if (sketch_.estimate(candidate.fingerprint) <= sketch_.estimate(victim->fingerprint)) victim = rival;
+    if (sketch_.estimate(candidate.fingerprint()) <= sketch_.estimate(victim->fingerprint())) victim = rival;
   }
   if (victim != nullptr) remove(*victim);
   return victim;

@@ -19,6 +19,7 @@ class WTinyLfu final : public EvictionPolicy {
   void admit(Node& newcomer) noexcept override;
   void add(Node& node) override;
   void remove(Node& node) noexcept override;
+  void moved(Node& from, Node& to) override;
   /// Where the window would overflow, its oldest entry (or `incoming` itself, if that
   /// is larger than the window) competes with the oldest one of main.
   [[nodiscard]] Node* evict(const Node& incoming) override;

@@ -108,6 +108,8 @@ Engine::Impl::Impl(EngineOptions engine_options)
           stats[i].dropped);
       add("tidegate_cache_failed_total", "Reads and writes the storage refused", MetricKind::counter, stats[i].failed);
       add("tidegate_cache_resets_total", "Times the store was emptied", MetricKind::counter, stats[i].resets);
+      add("tidegate_cache_pinned_bytes", "Bytes of answers that left and are still used", MetricKind::gauge,
+          stats[i].pinned);
       add("tidegate_cache_troubled", "1 while nothing can be stored", MetricKind::gauge, stats[i].troubled);
     }
     tiers->collect(samples);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "base/try.hpp"
 #include "cache/eviction_policy.hpp"
@@ -42,8 +43,8 @@ class Replay {
     if (lookup.bytes > largest_) return false;
     node = {};
     node.bytes = lookup.bytes;
-    // Exact: no two keys share one.
-    node.fingerprint = lookup.key;
+    // Nothing else in the key: no two have one fingerprint.
+    std::memcpy(node.key.data(), &lookup.key, sizeof(lookup.key));
     node.expires_at = TimePoint(Duration(report_.requests));
     order_->admit(node);
     while (used_ + lookup.bytes > capacity_) {
@@ -51,7 +52,7 @@ class Replay {
       if (victim == nullptr) return false;
       ++report_.evicted;
       used_ -= victim->bytes;
-      held_[victim->fingerprint] = false;
+      held_[victim->fingerprint()] = false;
     }
     order_->add(node);
     used_ += lookup.bytes;

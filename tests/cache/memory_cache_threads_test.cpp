@@ -1,7 +1,9 @@
 // Many threads on one memory cache; run under the thread sanitizer.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <random>
 #include <thread>
 
@@ -11,6 +13,19 @@
 
 using namespace tidegate;
 using namespace tidegate::test;
+
+namespace {
+
+/// Values that do not say the number of their key.
+std::uint64_t wrong_among(const std::vector<HeldValue>& held) {
+  return static_cast<std::uint64_t>(std::count_if(held.begin(), held.end(), [](const HeldValue& value) {
+    std::uint64_t mark = 0;
+    std::memcpy(&mark, value.bytes().data(), sizeof(mark));
+    return value.key() != key_of(mark);
+  }));
+}
+
+}  // namespace
 
 TEST_CASE("memory cache: hammered by threads it stays right and within its budget") {
   constexpr std::uint64_t kCapacity = 150 << 10;
@@ -26,20 +41,26 @@ TEST_CASE("memory cache: hammered by threads it stays right and within its budge
 
   const auto work = [&](std::uint64_t seed) {
     std::mt19937_64 random(seed);
-    std::vector<CacheEntry> held;
+    std::vector<HeldValue> held;
     for (int i = 0; i < kOperations; ++i) {
       const std::uint64_t key = random() % 300;
       switch (random() % 8) {
         case 0:
         case 1: cache.put(entry_of(key, 8 + random() % 2000, Duration(1 + random() % 100))); break;
         case 2: cache.erase(key_of(key)); break;
-        case 3: clock->advance(Duration(1)); break;
+        case 3:
+          clock->advance(Duration(1));
+          if (i % 64 == 0) cache.clear();
+          if (i % 64 == 32)
+            cache.for_each(
+                [&](const CacheEntry& entry) { wrong += entry.key == key_of(mark_of(entry.record)) ? 0 : 1; });
+          break;
         default:
           ++gets;
-          if (auto hit = cache.get(key_of(key))) {
+          if (auto hit = cache.find(key_of(key))) {
             ++hits;
-            if (hit->key != key_of(key) || mark_of(hit->record) != key) ++wrong;
-            if (held.size() < 16) held.push_back(*std::move(hit));
+            if (held.size() < 16) held.push_back(std::move(hit->value));
+            wrong += wrong_among(held);
           } else {
             held.clear();
           }

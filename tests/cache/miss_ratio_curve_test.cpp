@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cache/caching_benefit.hpp"
-#include "cache/key_index.hpp"
+#include "cache/key_hash.hpp"
 #include "cache/memory_cache.hpp"
 #include "support/manual_clock.hpp"
 
@@ -68,7 +68,7 @@ TEST_CASE("cache curve: shadows tell what real caches of those sizes and policie
   MissRatioCurve curve(kCapacity);
   CHECK(curve.sampled_one_in() == 64);
   const std::uint64_t bytes =
-      MemoryCache::charge_of(CacheRecord(std::make_shared<const std::vector<std::byte>>(kAnswerBytes)));
+      MemoryCache::charge_of({}, CacheRecord(std::make_shared<const std::vector<std::byte>>(kAnswerBytes)));
   std::mt19937_64 random(17);
   Zipf zipf(kKeys);
   for (int i = 0; i < kRequests; ++i) {

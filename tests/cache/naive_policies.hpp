@@ -10,8 +10,8 @@
 #include <optional>
 #include <vector>
 
+#include "cache/eviction_policy.hpp"
 #include "cache/frequency_sketch.hpp"
-#include "cache/key_index.hpp"
 #include "cache_fixtures.hpp"
 
 namespace tidegate::test {
@@ -242,7 +242,11 @@ class NaiveWTinyLfu final : public NaivePolicy {
   }
 
  private:
-  static std::uint32_t print(std::uint64_t key) { return static_cast<std::uint32_t>(hash_of(key_of(key)) >> 24); }
+  static std::uint32_t print(std::uint64_t key) {
+    EvictionPolicy::Node node;
+    node.key = key_of(key);
+    return node.fingerprint();
+  }
 
   void demote(std::size_t from, std::uint64_t share) {
     while (sum(parts_[from]) > share) move_to_front(from, std::prev(parts_[from].end()), 1);

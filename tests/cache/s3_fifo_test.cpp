@@ -40,7 +40,7 @@ TEST_CASE("s3-fifo: a key that comes back soon after it left starts in main") {
   std::vector<S3Fifo::Node> nodes(12);
   for (std::uint32_t i = 0; i < nodes.size(); ++i) {
     nodes[i].bytes = 10;
-    nodes[i].fingerprint = i;
+    nodes[i].key[0] = static_cast<std::uint8_t>(i);
     order.admit(nodes[i]);
     CHECK(nodes[i].part == S3Fifo::small);
     order.add(nodes[i]);

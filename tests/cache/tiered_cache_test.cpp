@@ -173,7 +173,9 @@ TEST_CASE("tiered cache: a miss everywhere is one empty answer and no alarm left
   CHECK(chain.clock->pending_alarms() == 0);
 }
 
-TEST_CASE("tiered cache: a slow tier is awaited for the budget or a fifth of the time to the deadline, whichever is shorter") {
+TEST_CASE(
+    "tiered cache: a slow tier is awaited for the budget or a fifth of the time to the deadline, whichever is "
+    "shorter") {
   const auto held = std::make_shared<HeldTier>("held");
   Chain chain({held});
   const auto by_budget = chain.ask(key_of(1));

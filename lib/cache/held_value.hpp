@@ -1,0 +1,60 @@
+// HeldValue: a value of the memory tier that somebody uses.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "cache/eviction_policy.hpp"
+
+namespace tidegate {
+
+class MemoryShard;
+
+/// A reference to a value where it lies in the memory tier: valid whatever becomes of the
+/// entry, the tier and its budget, which it counts against until the last reference is gone.
+/// Copies and moves like a pointer; different ones may be used by different threads.
+class HeldValue {
+ public:
+  using Node = EvictionPolicy::Node;
+
+  HeldValue() = default;
+  /// Takes over a reference.
+  HeldValue(MemoryShard& shard, Node& node, std::span<const std::byte> bytes) noexcept
+      : shard_(&shard), node_(&node), bytes_(bytes) {}
+  HeldValue(const HeldValue& other) noexcept : shard_(other.shard_), node_(other.node_), bytes_(other.bytes_) {
+    if (node_ != nullptr) std::atomic_ref(node_->references).fetch_add(1, std::memory_order_relaxed);
+  }
+  HeldValue(HeldValue&& other) noexcept
+      : shard_(other.shard_), node_(std::exchange(other.node_, nullptr)), bytes_(other.bytes_) {}
+  HeldValue& operator=(HeldValue other) noexcept {
+    std::swap(shard_, other.shard_);
+    std::swap(node_, other.node_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~HeldValue() {
+    if (node_ != nullptr && std::atomic_ref(node_->references).fetch_sub(1, std::memory_order_acq_rel) == 1) let_go();
+  }
+
+  /// The record's body (see record_codec.hpp), or all of a plain value.
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  [[nodiscard]] const CacheKey& key() const noexcept { return node_->key; }
+  /// Within 6 %.
+  [[nodiscard]] Duration recompute_cost() const noexcept;
+
+  /// A copy: the record with a header that says this end, or the plain value.
+  [[nodiscard]] CacheRecord record(std::int64_t expires_unix_ms) const;
+  /// The outputs, which share the value. Errors: corrupt_data (a plain value; shapes that do not fit).
+  [[nodiscard]] Result<std::vector<Tensor>> outputs() &&;
+
+ private:
+  void let_go() noexcept;
+
+  MemoryShard* shard_ = nullptr;
+  Node* node_ = nullptr;  ///< null = nothing
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace tidegate

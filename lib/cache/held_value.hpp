@@ -20,18 +20,20 @@ class HeldValue {
   using Node = EvictionPolicy::Node;
 
   HeldValue() = default;
-  /// Takes over a reference.
+  /// Takes over a reference; the shard's lock is held.
   HeldValue(MemoryShard& shard, Node& node, std::span<const std::byte> bytes) noexcept
-      : shard_(&shard), node_(&node), bytes_(bytes) {}
-  HeldValue(const HeldValue& other) noexcept : shard_(other.shard_), node_(other.node_), bytes_(other.bytes_) {
+      : shard_(&shard), node_(&node), bytes_(bytes), facts_(node.facts) {}
+  HeldValue(const HeldValue& other) noexcept
+      : shard_(other.shard_), node_(other.node_), bytes_(other.bytes_), facts_(other.facts_) {
     if (node_ != nullptr) std::atomic_ref(node_->references).fetch_add(1, std::memory_order_relaxed);
   }
   HeldValue(HeldValue&& other) noexcept
-      : shard_(other.shard_), node_(std::exchange(other.node_, nullptr)), bytes_(other.bytes_) {}
+      : shard_(other.shard_), node_(std::exchange(other.node_, nullptr)), bytes_(other.bytes_), facts_(other.facts_) {}
   HeldValue& operator=(HeldValue other) noexcept {
     std::swap(shard_, other.shard_);
     std::swap(node_, other.node_);
     std::swap(bytes_, other.bytes_);
+    std::swap(facts_, other.facts_);
     return *this;
   }
   ~HeldValue() {
@@ -55,6 +57,7 @@ class HeldValue {
   MemoryShard* shard_ = nullptr;
   Node* node_ = nullptr;  ///< null = nothing
   std::span<const std::byte> bytes_;
+  std::uint16_t facts_ = 0;  ///< the node's own change when its entry leaves
 };
 
 }  // namespace tidegate

@@ -167,7 +167,13 @@ void MemoryShard::store(Room room, const Node& entry, const Incoming& incoming) 
     const TimePoint renewable = TimePoint::min();
     std::memcpy(value.data() + value.size(), &renewable, sizeof(renewable));
   }
-  order_->add(node);
+  try {
+    order_->add(node);
+  } catch (...) {  // a policy that takes memory for each entry
+    memory_.free(room.place);
+    memory_.give_node(room.number);
+    throw;
+  }
   memory_.index().insert(incoming.hash, room.number);
   ++stats_.inserted;
 }

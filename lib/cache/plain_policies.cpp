@@ -76,8 +76,9 @@ void TtlOnly::add(Node& node) { entries_.insert(&node); }
 void TtlOnly::remove(Node& node) noexcept { entries_.erase(&node); }
 
 void TtlOnly::moved(Node& from, Node& to) {
-  entries_.erase(&from);
-  entries_.insert(&to);
+  auto entry = entries_.extract(&from);
+  entry.value() = &to;
+  entries_.insert(std::move(entry));
 }
 
 EvictionPolicy::Node* TtlOnly::evict(const Node& /*incoming*/) {

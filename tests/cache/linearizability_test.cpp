@@ -28,7 +28,7 @@ constexpr int kNothing = CacheCall::kNothing;
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int kRounds = 400;
 #else
-constexpr int kRounds = 4000;
+constexpr int kRounds = 2000;
 #endif
 constexpr int kThreads = 3;
 constexpr int kCalls = 6;             // of each thread in a round

@@ -17,6 +17,8 @@ constexpr std::uint64_t kLargePage = 2ULL << 20;
 /// The array of nodes grows by a page, in small shards by less.
 constexpr std::uint64_t kMostNodesAtOnce = kPage / sizeof(EvictionPolicy::Node);
 constexpr std::uint64_t kFewestNodesAtOnce = 4;
+/// Node::part of those that are free.
+constexpr std::uint8_t kFreePart = 255;
 /// Blocks moved for one allocation at most, so that none takes long.
 constexpr int kMostMoves = 160;
 
@@ -58,6 +60,7 @@ void ShardMemory::give_node(std::uint32_t number) noexcept {
   nodes_[number] = Node{};
   nodes_[number].value = free_node_;
   nodes_[number].bytes = kNone;
+  nodes_[number].part = kFreePart;
   if (free_node_ != kNone) nodes_[free_node_].bytes = number;
   free_node_ = number;
   ++free_nodes_;
@@ -80,9 +83,8 @@ bool ShardMemory::shrink_nodes(std::uint32_t spare, const Moved& moved) {
   const std::uint32_t count = nodes_at_once();
   if (free_nodes_ < count + spare || nodes() < count) return false;
   const std::uint32_t first = nodes() - count;
-  const auto is_free = [this](std::uint32_t number) {
-    return std::atomic_ref(nodes_[number].references).load(std::memory_order_acquire) == 0;
-  };
+  // Not by its references: whoever released the last one may not have given the node back yet.
+  const auto is_free = [this](std::uint32_t number) { return nodes_[number].part == kFreePart; };
   for (std::uint32_t number = first; number < nodes(); ++number) {
     if (!is_free(number) && !is_movable(number)) return false;
   }

@@ -86,7 +86,7 @@ class ShardMemory {
   std::byte* const base_;
   Node* const nodes_;
   std::uint64_t node_bytes_ = 0;
-  std::uint32_t free_node_ = kNone;  ///< linked by Node::value, backwards by Node::bytes; without references
+  std::uint32_t free_node_ = kNone;  ///< linked by Node::value, backwards by Node::bytes
   std::uint32_t free_nodes_ = 0;
   std::uint64_t limit_;
   Place line_;                      ///< where the size ends that was last asked for

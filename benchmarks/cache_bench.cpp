@@ -250,6 +250,29 @@ void memory_miss(benchmark::State& state) {
 }
 BENCHMARK(memory_miss);
 
+enum class After : std::int64_t { nothing, stored };
+
+/// What the caches cost a request that is new, with no further tier: key, memory, remembered errors, and, if so asked,
+/// the answer of 1.5 KB stored in the full memory tier once it has been computed.
+void chain_on_a_miss(benchmark::State& state) {
+  TieredCache& cache = filled_chain(1536);
+  const auto after = static_cast<After>(state.range(0));
+  const auto answer = answer_of_bytes(1536);
+  const Digest model{1};
+  static std::uint64_t number = 0;  // new in every repetition
+  for (auto step : state) {
+    (void)step;
+    Input text = "a text of sixty-four bytes that has not been asked for: " + std::to_string(10'000'000 + ++number);
+    const CacheKey key = make_request_key(model, text, {});
+    if (cache.get_in_memory(key) || cache.find_error(key)) state.SkipWithError("a hit");
+    if (after == After::stored) cache.put(key, answer, std::chrono::milliseconds(1));
+  }
+}
+BENCHMARK(chain_on_a_miss)
+    ->ArgName("stored")
+    ->Arg(static_cast<std::int64_t>(After::nothing))
+    ->Arg(static_cast<std::int64_t>(After::stored));
+
 /// Encoding and storing into a full cache: each one evicts.
 void insert_into_full(benchmark::State& state) {
   const auto outputs = answer_of_bytes(static_cast<std::size_t>(state.range(0)));

@@ -7,8 +7,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -62,16 +60,6 @@ std::vector<std::uint32_t> zipf_order(const Arguments& arguments) {
   return order;
 }
 
-Result<std::vector<std::string>> read_sentences(const std::string& path) {
-  std::ifstream file;
-  if (path != "-") file.open(path);
-  std::istream& in = path == "-" ? std::cin : file;
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(std::move(line));
-  if (lines.empty()) return Error(ErrorCode::invalid_argument, "--input " + path + ": no lines can be read from it");
-  return lines;
-}
-
 Result<Engine> make_engine(const Arguments& arguments) {
   CacheOptions cache;
   cache.memory.capacity_bytes = arguments.cache_bytes;
@@ -100,7 +88,7 @@ json row_of(const char* name, load::Slice& slice) {
 }
 
 Result<int> run(const Arguments& arguments) {
-  const auto sentences = read_sentences(arguments.input);
+  const auto sentences = load::read_sentences(arguments.input);
   if (!sentences) return sentences.error();
   const auto tokenizer = load_tokenizer(arguments.model);
   if (!tokenizer) return tokenizer.error();

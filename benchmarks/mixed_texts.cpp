@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <iostream>
 #include <random>
 #include <sstream>
 
@@ -57,6 +59,16 @@ Result<MixedTexts> make_mixed_texts(const std::vector<std::string>& sentences, c
   }
   mixed.mean_tokens = tokens / static_cast<double>(std::max<std::size_t>(1, count));
   return mixed;
+}
+
+Result<std::vector<std::string>> read_sentences(const std::string& path) {
+  std::ifstream file;
+  if (path != "-") file.open(path);
+  std::istream& in = path == "-" ? std::cin : file;
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(std::move(line));
+  if (lines.empty()) return Error(ErrorCode::invalid_argument, "--input " + path + ": no lines can be read from it");
+  return lines;
 }
 
 }  // namespace tidegate::load

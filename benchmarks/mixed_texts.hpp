@@ -21,4 +21,7 @@ struct MixedTexts {
                                                   const TextTokenizer& tokenizer, std::size_t count, double mean_tokens,
                                                   std::uint64_t seed);
 
+/// The lines of a file, or of standard input for "-". Errors: invalid_argument (there are none).
+[[nodiscard]] Result<std::vector<std::string>> read_sentences(const std::string& path);
+
 }  // namespace tidegate::load

@@ -9,7 +9,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -80,16 +79,6 @@ std::vector<Policy> policies(const Arguments& arguments) {
     all.push_back({fmt::format("linger {} ms", ms), batching});
   }
   return all;
-}
-
-Result<std::vector<std::string>> read_sentences(const std::string& path) {
-  std::ifstream file;
-  if (path != "-") file.open(path);
-  std::istream& in = path == "-" ? std::cin : file;
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(std::move(line));
-  if (lines.empty()) return Error(ErrorCode::invalid_argument, "--input " + path + ": no lines can be read from it");
-  return lines;
 }
 
 Result<Engine> make_engine(const Arguments& arguments, const std::vector<Policy>& all) {
@@ -240,7 +229,7 @@ Result<json> climb(Bench& bench, const Engine& engine, const Arguments& argument
 }
 
 Result<int> run(const Arguments& arguments) {
-  const auto sentences = read_sentences(arguments.input);
+  const auto sentences = load::read_sentences(arguments.input);
   if (!sentences) return sentences.error();
   const auto tokenizer = load_tokenizer(arguments.model);
   if (!tokenizer) return tokenizer.error();

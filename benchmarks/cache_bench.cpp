@@ -10,6 +10,7 @@
 #include <random>
 #include <unordered_map>
 
+#include "benchmark_main.hpp"
 #include "cache/memory_cache.hpp"
 #include "cache/tiered_cache.hpp"
 #include "request/record_codec.hpp"
@@ -410,14 +411,4 @@ BENCHMARK(decode_and_verify)->Arg(1536)->Arg(4096);
 
 }  // namespace
 
-int main(int count, char** arguments) {
-  std::vector<char*> all(arguments, arguments + count);
-  std::string json = "--benchmark_format=json";
-  for (char*& argument : all) {
-    if (std::string_view(argument) == "--json") argument = json.data();
-  }
-  benchmark::Initialize(&count, all.data());
-  if (benchmark::ReportUnrecognizedArguments(count, all.data())) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-}
+int main(int count, char** arguments) { return tidegate::bench::run(count, arguments); }

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "base/wall_time.hpp"
+#include "benchmark_main.hpp"
 #include "cache/rocksdb/disk_store.hpp"
 #include "cache/rocksdb/disk_tier.hpp"
 #include "request/record_codec.hpp"
@@ -211,4 +212,4 @@ BENCHMARK(store_open)->Unit(benchmark::kMillisecond)->Iterations(5);
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int count, char** arguments) { return tidegate::bench::run(count, arguments); }

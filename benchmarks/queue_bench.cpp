@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "benchmark_main.hpp"
 #include "queue/batch_shape.hpp"
 #include "queue/latency_model.hpp"
 #include "queue/scheduler_core.hpp"
@@ -393,4 +394,4 @@ BENCHMARK(learn);
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int count, char** arguments) { return tidegate::bench::run(count, arguments); }

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "benchmark_main.hpp"
 #include "tidegate/engine.hpp"
 
 namespace {
@@ -273,4 +274,4 @@ BENCHMARK(expiry_error)->Iterations(3)->UseRealTime()->Unit(benchmark::kMillisec
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int count, char** arguments) { return tidegate::bench::run(count, arguments); }

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "base/wall_time.hpp"
+#include "benchmark_main.hpp"
 #include "request/record_codec.hpp"
 #include "tidegate/redis_cache.hpp"
 
@@ -250,4 +251,4 @@ BENCHMARK(hung_server)->UseRealTime();
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int count, char** arguments) { return tidegate::bench::run(count, arguments); }

@@ -89,9 +89,12 @@ TEST_CASE("engine streams: a wait for something ends with it, or with its bound"
   }
   CHECK(taken.chunks == 30);
   StreamRig rig;
-  Stream silent = rig.open("a 1");
-  CHECK_FALSE(silent.wait_ready(0ns));
-  CHECK_FALSE(silent.wait_ready(1ms));
+  {
+    Stream silent = rig.open("a 1");
+    CHECK_FALSE(silent.wait_ready(0ns));
+    CHECK_FALSE(silent.wait_ready(1ms));
+  }
+  rig.settle();
 }
 
 TEST_CASE("engine streams: chunks that wait are bounded in bytes, and room made for half of one parks on") {
@@ -118,6 +121,8 @@ TEST_CASE("engine streams: chunks that wait are bounded in bytes, and room made 
   CHECK(taken.chunks == 9);
   const auto refused = rig.engine->stream({"step", std::string("a 1"), {}}, {.buffer_bytes = std::uint64_t{1} << 51});
   CHECK(refused.error().message().find("buffer_bytes") != std::string_view::npos);
+  narrow.cancel();
+  rig.settle();
 }
 
 TEST_CASE("engine streams: a stream over its bytes is parked until it is below them, not at the first taken chunk") {

@@ -146,10 +146,10 @@ class Engine {
   bool cancel(RequestId id);
 
   /// Refuses new requests, lets accepted ones finish until `bound`, then fails the
-  /// rest with shutting_down. Blocks until then. A later call waits once more for the
-  /// batches that are still inside a runner and reports how things stand then; drains
-  /// of several threads run one after the other. The first one then writes CacheOptions::snapshot,
-  /// which takes what the disk takes, beyond `bound`.
+  /// rest with shutting_down. Blocks until then; the last completions may still run. A later call waits once more for
+  /// the batches that are still inside a runner and reports how things stand then; drains of several threads run one
+  /// after the other. The first one then writes CacheOptions::snapshot, which takes what the disk takes, beyond
+  /// `bound`.
   DrainReport drain(Duration bound);
 
   [[nodiscard]] MetricsSnapshot metrics() const;

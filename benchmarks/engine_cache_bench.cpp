@@ -4,19 +4,16 @@
 // off after a time, as nothing changes along it; with it the stream runs to its end, from an empty cache on.
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
-#include <thread>
 #include <unordered_set>
 #include <vector>
 
-#include "mixed_texts.hpp"
+#include "encoder_load.hpp"
 #include "open_loop.hpp"
-#include "tidegate/modules.hpp"
 
 namespace {
 
@@ -24,11 +21,10 @@ using namespace tidegate;
 using nlohmann::json;
 
 struct Arguments {
-  std::string model, input, precision = "int8";
-  std::uint32_t threads = std::max(1U, std::thread::hardware_concurrency());
+  load::EncoderLoad load{};
   std::uint64_t cache_bytes = 1ULL << 30;
   std::size_t requests = 1'000'000, texts = 100'000, window = 64;
-  double exponent = 1.0, mean_tokens = 20, uncached_seconds = 10;
+  double exponent = 1.0, uncached_seconds = 10;
   bool as_json = false;
 };
 
@@ -36,12 +32,6 @@ constexpr const char* kModel = "model";
 
 void say(const Arguments& arguments, const std::string& what) {
   if (!arguments.as_json) fmt::print(stderr, "{}\n", what);
-}
-
-double quantile(std::vector<double>& values, double q) {
-  const auto at = static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1) + 0.5);
-  std::nth_element(values.begin(), values.begin() + at, values.end());
-  return values[static_cast<std::size_t>(at)];
 }
 
 /// `requests` numbers below `texts`, the number n with weight 1 / (n + 1)^exponent.
@@ -65,35 +55,25 @@ Result<Engine> make_engine(const Arguments& arguments) {
   cache.memory.capacity_bytes = arguments.cache_bytes;
   auto engine = Engine::create({.cache = cache});
   if (!engine) return engine;
-  TextEncoderOptions options;
-  options.folder = arguments.model;
-  options.precision = precision_of(arguments.precision).value_or(Precision::f32);  // CLI11 has checked the name
-  options.threads = arguments.threads;
-  auto runner = load_text_encoder(options);
-  if (!runner) return std::move(runner).error();
-  std::vector<Replica> replicas;
-  replicas.push_back({*std::move(runner), {}});
-  if (auto added = engine->add_model(kModel, std::move(replicas)); !added) return added.error();
+  auto replicas = arguments.load.replicas();
+  if (!replicas) return std::move(replicas).error();
+  if (auto added = engine->add_model(kModel, *std::move(replicas)); !added) return added.error();
   return engine;
 }
 
-json row_of(const char* name, load::Slice& slice) {
+json row_of(const char* name, const load::Slice& slice) {
   const std::size_t answers = slice.latencies_ms.size();
   return {{"cache", name},
           {"requests", answers},
           {"texts_per_second", slice.texts_per_second},
-          {"p50_us", quantile(slice.latencies_ms, 0.5) * 1000},
-          {"p99_us", quantile(slice.latencies_ms, 0.99) * 1000},
+          {"p50_us", load::quantile(slice.latencies_ms, 0.5) * 1000},
+          {"p99_us", load::quantile(slice.latencies_ms, 0.99) * 1000},
           {"answered_from_cache", 1 - static_cast<double>(slice.computed) / static_cast<double>(answers)}};
 }
 
 Result<int> run(const Arguments& arguments) {
-  const auto sentences = load::read_sentences(arguments.input);
-  if (!sentences) return sentences.error();
-  const auto tokenizer = load_tokenizer(arguments.model);
-  if (!tokenizer) return tokenizer.error();
   say(arguments, fmt::format("making {} texts", arguments.texts));
-  auto texts = load::make_mixed_texts(*sentences, **tokenizer, arguments.texts, arguments.mean_tokens, 1);
+  auto texts = arguments.load.texts(arguments.texts);
   if (!texts) return texts.error();
   // Short ones repeat; a text of its own number each is what the law is about.
   for (std::size_t i = 0; i < texts->texts.size(); ++i) texts->texts[i] += ' ' + std::to_string(i);
@@ -116,8 +96,8 @@ Result<int> run(const Arguments& arguments) {
                             {"texts", arguments.texts},
                             {"texts_asked_for", asked},
                             {"exponent", arguments.exponent},
-                            {"precision", arguments.precision},
-                            {"threads", arguments.threads},
+                            {"precision", arguments.load.precision},
+                            {"threads", arguments.load.threads},
                             {"rows", rows},
                             {"gain", gain}}
                            .dump());
@@ -139,28 +119,16 @@ Result<int> run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   Arguments arguments;
   CLI::App app("Repeated texts (Zipf) through one engine, without and with the cache");
-  app.add_option("--model", arguments.model, "sentence-transformers folder")->required();
-  app.add_option("--input", arguments.input, "Sentences, one a line, to make texts of; - for standard input")
-      ->required();
-  app.add_option("--precision", arguments.precision, "Number format of the products")
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
-      ->capture_default_str();
-  app.add_option("--threads", arguments.threads, "Cores one batch may use")->check(CLI::Range(1, 256));
+  arguments.load.add_to(app);
   app.add_option("--cache-bytes", arguments.cache_bytes, "Budget of the memory tier")->capture_default_str();
   app.add_option("--requests", arguments.requests, "Of the stream")->check(CLI::Range(1, 100'000'000));
   app.add_option("--texts", arguments.texts, "That there are")->check(CLI::Range(1, 10'000'000));
   app.add_option("--exponent", arguments.exponent, "Of Zipf's law")->check(CLI::Range(0.0, 4.0))->capture_default_str();
   app.add_option("--window", arguments.window, "Requests in flight")->check(CLI::Range(1, 100'000));
-  app.add_option("--mean-tokens", arguments.mean_tokens, "Of a text")->check(CLI::Range(3.0, 200.0));
   app.add_option("--uncached-seconds", arguments.uncached_seconds,
                  "After which the stream without the cache is cut off")
       ->check(CLI::Range(0.1, 3600.0));
   app.add_flag("--json", arguments.as_json, "Print one JSON object");
   CLI11_PARSE(app, argc, argv);
-  const auto code = run(arguments);
-  if (!code) {
-    fmt::print(stderr, "engine_cache_bench: {}\n", code.error().text());
-    return 1;
-  }
-  return *code;
+  return load::exit_code("engine_cache_bench", run(arguments));
 }

@@ -6,18 +6,15 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "mixed_texts.hpp"
+#include "encoder_load.hpp"
 #include "open_loop.hpp"
-#include "tidegate/modules.hpp"
 
 namespace {
 
@@ -25,14 +22,13 @@ using namespace tidegate;
 using nlohmann::json;
 
 struct Arguments {
-  std::string model, input, json_file, precision = "int8";
-  std::uint32_t threads = std::max(1U, std::thread::hardware_concurrency());
+  load::EncoderLoad load{.mean_tokens = 54};
+  std::string json_file;
   std::uint32_t max_batch_size = 32;
   std::vector<std::uint32_t> lingers_ms{5, 10, 50};
   std::vector<double> loads{0.5, 0.7, 0.8, 0.9, 1.0, 1.2};
-  double seconds = 3;
-  std::uint32_t rounds = 3;
-  double mean_tokens = 54;
+  double seconds = 2;
+  std::uint32_t rounds = 6;
   std::size_t explain = 0;
 };
 
@@ -53,11 +49,7 @@ struct Measured {
   std::uint64_t refused = 0;
 };
 
-double quantile(std::vector<double> values, double q) {
-  const auto at = static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1) + 0.5);
-  std::nth_element(values.begin(), values.begin() + at, values.end());
-  return values[static_cast<std::size_t>(at)];
-}
+using load::quantile;
 double median(const std::vector<double>& values) { return quantile(values, 0.5); }
 
 Duration duration_of(double seconds) {
@@ -87,19 +79,13 @@ Result<Engine> make_engine(const Arguments& arguments, const std::vector<Policy>
   if (!engine) return engine;
   for (const Policy& policy : all) {
     progress("loading a model for " + policy.name);
-    TextEncoderOptions options;
-    options.folder = arguments.model;
-    options.precision = precision_of(arguments.precision).value_or(Precision::f32);  // CLI11 has checked the name
-    options.threads = arguments.threads;
-    auto runner = load_text_encoder(options);
-    if (!runner) return std::move(runner).error();
-    std::vector<Replica> replicas;
-    replicas.push_back({*std::move(runner), {}});
+    auto replicas = arguments.load.replicas();
+    if (!replicas) return std::move(replicas).error();
     ModelOptions model;
     model.batching = policy.batching;
     model.admission.max_queued_tokens = 1ULL << 40;  // a backlog counts as latency, not as refusals
     model.admission.max_queued_items = 1 << 20;
-    if (auto added = engine->add_model(policy.name, std::move(replicas), model); !added) return added.error();
+    if (auto added = engine->add_model(policy.name, *std::move(replicas), model); !added) return added.error();
   }
   return engine;
 }
@@ -254,11 +240,7 @@ Result<json> climb(Bench& bench, const Engine& engine, const Arguments& argument
 }
 
 Result<int> run(const Arguments& arguments) {
-  const auto sentences = load::read_sentences(arguments.input);
-  if (!sentences) return sentences.error();
-  const auto tokenizer = load_tokenizer(arguments.model);
-  if (!tokenizer) return tokenizer.error();
-  const auto texts = load::make_mixed_texts(*sentences, **tokenizer, kTexts, arguments.mean_tokens, 1);
+  const auto texts = arguments.load.texts(kTexts);
   if (!texts) return texts.error();
   auto engine = make_engine(arguments, policies(arguments));
   if (!engine) return engine.error();
@@ -267,7 +249,7 @@ Result<int> run(const Arguments& arguments) {
   if (!capacities) return capacities.error();
   const double capacity = *std::max_element(capacities->begin(), capacities->end());
   fmt::print("{} texts of {:.1f} tokens on average, {}, {} threads, batches of at most {}\n", texts->texts.size(),
-             texts->mean_tokens, arguments.precision, arguments.threads, arguments.max_batch_size);
+             texts->mean_tokens, arguments.load.precision, arguments.load.threads, arguments.max_batch_size);
   json curve = json::array(), capacity_rows = json::object();
   for (std::size_t p = 0; p < capacities->size(); ++p) {
     fmt::print("capacity, {}: {:.0f} texts/s\n", bench.policies()[p].name, (*capacities)[p]);
@@ -281,10 +263,10 @@ Result<int> run(const Arguments& arguments) {
   }
   if (arguments.json_file.empty()) return 0;
   std::ofstream out(arguments.json_file);
-  out << json{{"model", arguments.model},     {"precision", arguments.precision},
-              {"threads", arguments.threads}, {"mean_tokens", texts->mean_tokens},
-              {"rounds", arguments.rounds},   {"seconds", arguments.seconds},
-              {"capacity", capacity_rows},    {"curve", curve}}
+  out << json{{"model", arguments.load.model},     {"precision", arguments.load.precision},
+              {"threads", arguments.load.threads}, {"mean_tokens", texts->mean_tokens},
+              {"rounds", arguments.rounds},        {"seconds", arguments.seconds},
+              {"capacity", capacity_rows},         {"curve", curve}}
              .dump(1)
       << '\n';
   if (!out.flush()) return Error(ErrorCode::internal, "--json " + arguments.json_file + " could not be written");
@@ -296,13 +278,7 @@ Result<int> run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   Arguments arguments;
   CLI::App app("Load curves: the default queue beside batching by a time window, Poisson arrivals, mixed lengths");
-  app.add_option("--model", arguments.model, "sentence-transformers folder")->required();
-  app.add_option("--input", arguments.input, "Sentences, one a line, to make texts of; - for standard input")
-      ->required();
-  app.add_option("--precision", arguments.precision, "Number format of the products")
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
-      ->capture_default_str();
-  app.add_option("--threads", arguments.threads, "Cores one batch may use")->check(CLI::Range(1, 256));
+  arguments.load.add_to(app);
   app.add_option("--max-batch-size", arguments.max_batch_size, "Most texts in one batch, of every policy")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
@@ -310,15 +286,10 @@ int main(int argc, char** argv) {
   app.add_option("--loads", arguments.loads, "Parts of the capacity to offer")->delimiter(',')->capture_default_str();
   app.add_option("--seconds", arguments.seconds, "Arrivals of one slice")->check(CLI::Range(0.1, 600.0));
   app.add_option("--rounds", arguments.rounds, "Slices of each policy at each load")->check(CLI::Range(1, 100));
-  app.add_option("--mean-tokens", arguments.mean_tokens, "Of a text")->check(CLI::Range(3.0, 200.0));
   app.add_option("--explain", arguments.explain, "Print the last so many decisions of the default at each load");
   app.add_option("--json", arguments.json_file, "Write everything measured to this file");
   CLI11_PARSE(app, argc, argv);
   const auto code = run(arguments);
   if (isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K");
-  if (!code) {
-    fmt::print(stderr, "queue_load_bench: {}\n", code.error().text());
-    return 1;
-  }
-  return *code;
+  return load::exit_code("queue_load_bench", code);
 }

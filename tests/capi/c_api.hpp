@@ -168,6 +168,14 @@ inline tidegate_status answer_all(tidegate_batch* batch) {
   return TIDEGATE_OK;
 }
 
+/// Answers every batch once the gate is open.
+inline HostModel gated(Gate& gate) {
+  return {[&gate](tidegate_batch* batch) {
+    gate.pass();
+    return answer_all(batch);
+  }};
+}
+
 inline float first_number(const tidegate_result* result) {
   auto view = initialised<tidegate_tensor_view>();
   REQUIRE(tidegate_result_output(result, 0, &view, nullptr) == TIDEGATE_OK);

@@ -96,11 +96,7 @@ TEST_CASE("classes: a listed tenant has the limits of its entry, the others thos
 
 TEST_CASE("classes: completions of one ordering key arrive in the order of the submits, and timing names the variant") {
   Gate gate;
-  HostModel model;
-  model.run = [&gate](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  };
+  HostModel model = gated(gate);
   const Runtime runtime = make_runtime();
   REQUIRE(add_host(runtime, model, R"({"batching.max_batch_size": 1, "batching.ordering": "per_key",
     "replica.concurrency": 2, "replica.variant": "third edition"})") == TIDEGATE_OK);

@@ -22,10 +22,7 @@ bool is_readable(const Queue& cq) {
 
 TEST_CASE("completion: the descriptor follows the records of real requests") {
   Gate gate;
-  HostModel model{[&](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  }};
+  HostModel model = gated(gate);
   const Runtime runtime = make_runtime();
   REQUIRE(add_host(runtime, model) == TIDEGATE_OK);
   const Queue cq = make_queue(runtime);
@@ -73,10 +70,7 @@ TEST_CASE("completion: a drain honours the host's record size and clears what it
 
 TEST_CASE("completion: deadline, cancel, double cancel and drain each end a request once") {
   Gate gate;
-  HostModel model{[&](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  }};
+  HostModel model = gated(gate);
   const Runtime runtime = make_runtime();
   REQUIRE(add_host(runtime, model, R"({"batching.max_batch_size": 1})") == TIDEGATE_OK);
   const Queue cq = make_queue(runtime);
@@ -123,10 +117,7 @@ TEST_CASE("completion: deadline, cancel, double cancel and drain each end a requ
 
 TEST_CASE("completion: closing a queue cancels its requests only and refuses new ones") {
   Gate gate;
-  HostModel model{[&](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  }};
+  HostModel model = gated(gate);
   const Runtime runtime = make_runtime();
   REQUIRE(add_host(runtime, model, R"({"batching.max_batch_size": 1})") == TIDEGATE_OK);
   const Queue closed = make_queue(runtime);
@@ -152,10 +143,7 @@ TEST_CASE("completion: closing a queue cancels its requests only and refuses new
 
 TEST_CASE("completion: a full queue refuses with numbers and moves nothing") {
   Gate gate;
-  HostModel model{[&](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  }};
+  HostModel model = gated(gate);
   const Runtime runtime = make_runtime();
   REQUIRE(add_host(runtime, model, R"({"batching.max_batch_size": 1, "admission.max_queued_items": 1})") ==
           TIDEGATE_OK);
@@ -209,10 +197,7 @@ TEST_CASE("completion: an answer in memory is handed back inline, and only if as
 
 TEST_CASE("completion: handles may be released in any order with requests in flight") {
   Gate gate;
-  HostModel model{[&](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  }};
+  HostModel model = gated(gate);
   Gate destroyed;
   model.destroyed = [&] { destroyed.open(); };
   Runtime runtime = make_runtime();

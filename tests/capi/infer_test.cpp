@@ -35,10 +35,7 @@ TEST_CASE("infer: without a deadline the batch runs on the calling thread, with 
 
 TEST_CASE("infer: with a deadline the call returns though the model hangs") {
   Gate gate;
-  HostModel model{[&](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  }};
+  HostModel model = gated(gate);
   const Runtime runtime = make_runtime();
   REQUIRE(add_host(runtime, model) == TIDEGATE_OK);
   auto options = initialised<tidegate_request_options>();
@@ -50,10 +47,7 @@ TEST_CASE("infer: with a deadline the call returns though the model hangs") {
 TEST_CASE("infer: shutdown keeps its bound while a caller is inside a model that hangs") {
   Gate gate;
   Gate destroyed;
-  HostModel model{[&](tidegate_batch* batch) {
-    gate.pass();
-    return answer_all(batch);
-  }};
+  HostModel model = gated(gate);
   model.destroyed = [&] { destroyed.open(); };
   const Runtime runtime = make_runtime();
   REQUIRE(add_host(runtime, model) == TIDEGATE_OK);

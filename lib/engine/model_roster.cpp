@@ -52,7 +52,6 @@ Result<void> ModelRoster::add(Model model) {
 }
 
 Result<std::shared_ptr<Pipeline>> ModelRoster::replace(Model model) {
-  std::shared_ptr<Pipeline> former;
   MutexLock lock(mutex_);
   const std::string name = model.pipeline->name();
   std::size_t i = 0;
@@ -62,6 +61,7 @@ Result<std::shared_ptr<Pipeline>> ModelRoster::replace(Model model) {
   }
   auto noted = std::find_if(departed_.begin(), departed_.end(), [&](const Departed& one) { return one.name == name; });
   if (noted == departed_.end()) departed_.push_back({name});
+  model.pipeline->follow(*models_[i].pipeline);
   TIDEGATE_CHECK(place(std::move(model)));
   return std::move(models_[i].entrance);
 }

@@ -83,6 +83,9 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// that one takes prepared inputs of this one's. Every request stays known here, under its handle,
   /// until it has been answered.
   void hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept;
+  /// Completions that come in order come after those of the former version, which is told when it is closed. Called
+  /// before the first request. May throw std::bad_alloc.
+  void follow(Pipeline& former);
   /// Of handles: those of this pipeline are below. Set before the first request.
   [[nodiscard]] std::uint32_t next_generation() const noexcept;
   void number_requests_from(std::uint32_t generation) noexcept;
@@ -139,6 +142,11 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     }
     void add(PendingRequest& waiter) noexcept { (waiter.awaited ? awaited : ended).push_back(waiter); }
   };
+  /// What others have asked to be told of, to be called outside the lock.
+  struct Notes {
+    std::vector<UniqueFunction<void()>> of_idle, of_lines;
+    void tell() noexcept;
+  };
   /// The request whose `infer` a thread is in (pipeline.cpp).
   class Asking;
 
@@ -182,6 +190,9 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// were held behind it, or nobody.
   void conclude(PendingRequest& waiter, TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
   void leave_line(PendingRequest& waiter, TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  void call(PendingRequest& held, TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] bool lines_are_done() const TIDEGATE_REQUIRES(mutex_);
+  void begin_lines() noexcept;
   void overrule(PendingRequest& held, Outcome outcome, TimePoint now, Effects& effects) noexcept
       TIDEGATE_REQUIRES(mutex_);
   void expire_held(TimePoint now, Effects& effects) noexcept TIDEGATE_REQUIRES(mutex_);
@@ -231,6 +242,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// Ends a request that the scheduler has taken but nobody can wake for.
   void give_up(PendingRequest& waiter, TimePoint now) noexcept TIDEGATE_REQUIRES(mutex_);
   void perform(Effects effects) noexcept;
+  [[nodiscard]] Effects begin_drain() noexcept TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] Notes take_notes() noexcept TIDEGATE_REQUIRES(mutex_);
   /// Ends batches that no executor would take; their slots take the next ones.
   [[nodiscard]] Effects end_refused(BatchJob* refused) noexcept TIDEGATE_REQUIRES(mutex_);
   static void wake(const EndedList& awaited) noexcept;
@@ -274,10 +287,12 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   std::shared_ptr<Pipeline> successor_ TIDEGATE_GUARDED_BY(mutex_);  ///< has taken requests of this one
   DeliveryOrder order_ TIDEGATE_GUARDED_BY(mutex_);
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
+  bool drains_later_ TIDEGATE_GUARDED_BY(mutex_) = false;         ///< once nobody is in a look-up
   std::string profile_path_ TIDEGATE_GUARDED_BY(mutex_);          ///< empty = the profile is not kept, or not any more
   TimePoint alarm_at_ TIDEGATE_GUARDED_BY(mutex_) = kNoDeadline;  ///< kNoDeadline = none is set
   AlarmId alarm_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   std::vector<UniqueFunction<void()>> idle_notes_ TIDEGATE_GUARDED_BY(mutex_);
+  std::vector<UniqueFunction<void()>> line_notes_ TIDEGATE_GUARDED_BY(mutex_);  ///< told once lines_are_done
   /// Effects taken and not yet performed: their waiters have left the table, but their
   /// completions are not posted.
   std::uint32_t performing_ TIDEGATE_GUARDED_BY(mutex_) = 0;

@@ -117,6 +117,7 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
 
 bool Pipeline::need_nothing(const Effects& effects) noexcept {
   if (!effects.empty() || (lane_ != nullptr && lane_->has_offers())) return false;
+  if (drains_later_ || lines_are_done()) return false;
   --performing_;
   return true;
 }
@@ -202,20 +203,33 @@ void Pipeline::perform(Effects effects) noexcept {
     const std::optional<Error> refusal = ended == nullptr ? std::nullopt : post_delivery(handle);
     for (Work* work = effects.spent; work != nullptr; work = work->next) work->clear();
     again = refused != nullptr;
-    std::vector<UniqueFunction<void()>> notes;
+    Notes notes;
     {
       MutexLock lock(mutex_);
       release(effects.spent);
-      if (again) effects = end_refused(refused);
+      if (again) {
+        effects = end_refused(refused);
+      } else if (drains_later_ && !waiters_.any_preparing()) {
+        effects = begin_drain();
+        again = true;
+      }
       --performing_;
       performed_.notify_all();
-      if (is_idle()) notes.swap(idle_notes_);
+      notes = take_notes();
     }
-    for (UniqueFunction<void()>& note : notes) note();
+    notes.tell();
     if (lane_ != nullptr) lane_->tell_offers();
     // After it has counted as performed: a callback may drain.
     if (refusal) deliver(handle, &*refusal);
   }
+}
+
+Pipeline::Effects Pipeline::begin_drain() noexcept {
+  drains_later_ = false;
+  const TimePoint now = services_->clock->now();
+  core_.begin_drain(now);
+  static_cast<void>(arm_alarm(now));  // refused: the next event tries again
+  return take_effects(now);
 }
 
 Pipeline::Effects Pipeline::end_refused(BatchJob* refused) noexcept {
@@ -386,11 +400,8 @@ void Pipeline::close() noexcept {
     closed_ = true;
     // Requests still in a look-up are accepted and must be let in, so the scheduler
     // itself starts to drain only when there are none.
-    bool any_preparing = false;
-    waiters_.for_each_preparing([&any_preparing](const PendingRequest&) { any_preparing = true; });
-    const TimePoint now = services_->clock->now();
-    if (!any_preparing) core_.begin_drain(now);
-    effects = take_effects(now);
+    drains_later_ = true;
+    effects = take_effects(services_->clock->now());
   }
   perform(std::move(effects));
 }
@@ -427,6 +438,18 @@ void Pipeline::on_idle(UniqueFunction<void()> note) {
     }
   }
   note();
+}
+
+Pipeline::Notes Pipeline::take_notes() noexcept {
+  Notes notes;
+  if (is_idle()) notes.of_idle.swap(idle_notes_);
+  if (lines_are_done()) notes.of_lines.swap(line_notes_);
+  return notes;
+}
+
+void Pipeline::Notes::tell() noexcept {
+  for (UniqueFunction<void()>& note : of_idle) note();
+  for (UniqueFunction<void()>& note : of_lines) note();
 }
 
 std::vector<BatchDecision> Pipeline::decisions() const {

@@ -24,12 +24,41 @@ Result<void> Pipeline::check_order(const RequestOptions& options) const {
 }
 
 void Pipeline::leave_line(PendingRequest& waiter, TimePoint now, Effects& effects) noexcept {
-  order_.leave(waiter, [&](Turn& turn) {
-    auto& next = static_cast<PendingRequest&>(turn);
-    next.ended_at = now;
-    waiters_.end(next);
-    effects.add(next);
+  order_.leave(waiter, [&](Turn& turn) { call(static_cast<PendingRequest&>(turn), now, effects); });
+}
+
+/// Its turn has come.
+void Pipeline::call(PendingRequest& held, TimePoint now, Effects& effects) noexcept {
+  held.ended_at = now;
+  waiters_.end(held);
+  effects.add(held);
+}
+
+/// Nobody stands in a line, and nobody will.
+bool Pipeline::lines_are_done() const { return closed_ && order_.size() == 0 && !line_notes_.empty(); }
+
+void Pipeline::follow(Pipeline& former) {
+  if (options_.batching.ordering == Ordering::none || former.options_.batching.ordering == Ordering::none) return;
+  {
+    MutexLock lock(mutex_);
+    order_.bar();
+  }
+  MutexLock lock(former.mutex_);
+  former.line_notes_.push_back([weak = weak_from_this(), visits = services_->visits] {
+    const Visits::Visit visit(*visits);
+    if (const auto self = weak.lock()) self->begin_lines();
   });
+}
+
+void Pipeline::begin_lines() noexcept {
+  Effects effects;
+  {
+    MutexLock lock(mutex_);
+    const TimePoint now = services_->clock->now();
+    effects = take_effects(now);
+    order_.unbar([&](Turn& turn) { call(static_cast<PendingRequest&>(turn), now, effects); });
+  }
+  perform(std::move(effects));
 }
 
 /// An answer and an error wait for their turn; whoever ends for another reason leaves his line
@@ -78,7 +107,7 @@ Pipeline::Effects Pipeline::vacate(PendingRequest* first) noexcept {
     work->next = std::exchange(spent, work);
   }
   Effects next;
-  std::vector<UniqueFunction<void()>> notes;
+  Notes notes;
   {
     MutexLock lock(mutex_);
     const bool any_ordered = order_.size() > 0;
@@ -89,9 +118,9 @@ Pipeline::Effects Pipeline::vacate(PendingRequest* first) noexcept {
       waiters_.vacate(one);
     }
     release(spent);
-    if (!next.empty() && is_idle()) notes.swap(idle_notes_);
+    if (!next.empty() || lines_are_done()) notes = take_notes();
   }
-  for (UniqueFunction<void()>& note : notes) note();
+  notes.tell();
   return next;
 }
 

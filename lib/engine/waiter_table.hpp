@@ -185,6 +185,13 @@ class WaiterTable {
     }
   }
 
+  /// Whether the scheduler does not know one yet. From the first call on none may be added: each slot is looked at
+  /// once.
+  [[nodiscard]] bool any_preparing() noexcept {
+    while (looked_ < slots_.size() && slots_[looked_].stage != PendingRequest::Stage::preparing) ++looked_;
+    return looked_ < slots_.size();
+  }
+
  private:
   [[nodiscard]] static bool is_pending(const PendingRequest& waiter) noexcept {
     return waiter.stage == PendingRequest::Stage::preparing || waiter.stage == PendingRequest::Stage::scheduled ||
@@ -211,6 +218,7 @@ class WaiterTable {
   std::vector<std::uint32_t> vacant_;  ///< has room for every slot
   std::size_t pending_ = 0;
   std::uint32_t first_generation_ = 1;
+  std::size_t looked_ = 0;  ///< slots in front of it are not preparing any more
 };
 
 }  // namespace tidegate

@@ -23,7 +23,7 @@ bool DeliveryOrder::orders(const RequestOptions& options) const noexcept {
 }
 
 bool DeliveryOrder::is_free(const RequestOptions& options) const {
-  return !orders(options) || lines_.find(std::string_view(options.ordering_key)) == lines_.end();
+  return !orders(options) || (!barred_ && lines_.find(std::string_view(options.ordering_key)) == lines_.end());
 }
 
 void DeliveryOrder::enter(Turn& turn, const RequestOptions& options, Telling telling) {
@@ -43,7 +43,7 @@ void DeliveryOrder::enter(Turn& turn, const RequestOptions& options, Telling tel
 }
 
 bool DeliveryOrder::end(Turn& turn) noexcept {
-  if (turn.line_ == nullptr || turn.line_->first == &turn) {
+  if (turn.line_ == nullptr || (turn.line_->first == &turn && !barred_)) {
     turn.state_ = Turn::State::called;
     return true;
   }

@@ -53,6 +53,7 @@ class Turn {
 /// called, so two of one line are never called side by side. Within one line several may be
 /// called at once: they are one behind the other, to be told in that order by one thread. One that is told
 /// apart, by a thread of its own, is always called alone.
+/// While it is barred, nobody is called in turn: those who come before all of it stand in another one's lines.
 /// Thread-compatible; pure: no clock, lock or callback. Only `enter` allocates.
 class DeliveryOrder {
  public:
@@ -64,7 +65,7 @@ class DeliveryOrder {
   [[nodiscard]] Result<void> check(const RequestOptions& options) const noexcept;
   /// Whether the request stands in a line at all.
   [[nodiscard]] bool orders(const RequestOptions& options) const noexcept;
-  /// Whether nobody stands in the line the request would enter.
+  /// Whether nobody comes before the request if it enters now.
   [[nodiscard]] bool is_free(const RequestOptions& options) const;
   [[nodiscard]] bool full() const noexcept { return size_ >= limit_; }
 
@@ -84,13 +85,17 @@ class DeliveryOrder {
     if (turn.line_ == nullptr) return;
     Line& line = *turn.line_;
     remove(turn);
-    for (Turn* next = line.first; next != nullptr && next->state_ == Turn::State::held; next = next->next_) {
-      if (next->apart_ && next != line.first) break;
-      become_called(*next);
-      call(*next);
-      if (next->apart_) break;
-    }
+    if (!barred_) call_first(line, call);
     if (line.first == nullptr) drop(line);
+  }
+
+  /// Until `unbar` everybody who ends in turn is held.
+  void bar() noexcept { barred_ = true; }
+  /// Calls those whose turn has come by it, of each line in order.
+  template <class Call>
+  void unbar(Call&& call) noexcept {
+    barred_ = false;
+    for (auto& [key, line] : lines_) call_first(line, call);
   }
 
   /// The earliest deadline of those held; kNoDeadline if there is none.
@@ -114,6 +119,16 @@ class DeliveryOrder {
     std::size_t operator()(std::string_view key) const noexcept { return std::hash<std::string_view>{}(key); }
   };
 
+  /// Those at the front of the line who have ended.
+  template <class Call>
+  void call_first(Line& line, Call& call) noexcept {
+    for (Turn* next = line.first; next != nullptr && next->state_ == Turn::State::held; next = next->next_) {
+      if (next->apart_ && next != line.first) break;
+      become_called(*next);
+      call(*next);
+      if (next->apart_) break;
+    }
+  }
   void remove(Turn& turn) noexcept;
   void become_called(Turn& turn) noexcept;
   void drop(Line& line) noexcept;
@@ -125,6 +140,7 @@ class DeliveryOrder {
   std::uint64_t taken_ = 0;
   std::uint32_t size_ = 0;
   std::uint32_t held_ = 0;
+  bool barred_ = false;
 };
 
 }  // namespace tidegate

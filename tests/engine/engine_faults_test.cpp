@@ -1,8 +1,10 @@
 #include <doctest/doctest.h>
 
 #include <stdexcept>
+#include <thread>
 
 #include "engine/engine_rig.hpp"
+#include "support/eventually.hpp"
 
 using namespace tidegate;
 using namespace tidegate::test;
@@ -170,6 +172,35 @@ TEST_CASE("engine faults: a request can be cancelled while a further tier is ask
   CHECK(answer.has(ErrorCode::cancelled));
   CHECK(answer.calls == 1);
   CHECK(rig.log->batches.empty());
+}
+
+TEST_CASE("engine faults: a drain dispatches what lingers as soon as nobody is in a look-up") {
+  auto tier = std::make_shared<SlowTier>();
+  CacheOptions cache;
+  cache.tiers = {tier};
+  EngineRig rig({.batching = {.max_queue_delay = std::chrono::seconds(10), .prediction = Prediction::off}}, cache);
+  Answer lingering, looked_up;
+  REQUIRE(rig.engine->infer(rig.request("lingering", {.cache = CacheMode::bypass}), lingering.callback()));
+  REQUIRE(rig.engine->infer(rig.request("looked up"), looked_up.callback()));
+  rig.settle();
+  CHECK(lingering.calls == 0);
+  DrainReport report;
+  std::thread drain([&] { report = rig.engine->drain(std::chrono::hours(1)); });
+  const auto is_closed = [&] {
+    const RequestOptions late{.deadline = rig.clock->now(), .cache = CacheMode::bypass};
+    const auto refused = rig.engine->infer(rig.request("late", late), [](Result<Response>) {});
+    return !refused && refused.error().code() == ErrorCode::shutting_down;
+  };
+  CHECK(eventually(is_closed));
+  for (auto& answer : tier->waiting) answer();
+  rig.settle();
+  CHECK(lingering.answered());
+  CHECK(looked_up.answered());
+  rig.clock->advance(std::chrono::hours(1));
+  drain.join();
+  CHECK(report.failed == 0);
+  CHECK(report.finished == 2);
+  rig.settle();
 }
 
 TEST_CASE("engine faults: a queue that fills up during a look-up ends the request with queue_full") {

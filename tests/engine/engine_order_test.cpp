@@ -37,6 +37,16 @@ struct Journal {
 };
 using Names = std::vector<std::string>;
 
+/// By a version that is a model of its own.
+void replace(EngineRig& rig, ModelOptions options) {
+  static int version = 0;
+  auto runner = std::make_unique<FakeRunner>();
+  runner->mutable_info().fingerprint[1] = static_cast<std::uint8_t>(++version);
+  std::vector<Replica> set;
+  set.push_back({std::move(runner), {}});
+  REQUIRE(rig.engine->replace_model("fake", std::move(set), options));
+}
+
 }  // namespace
 
 TEST_CASE("engine 4.13/13: completions of one key come in order of acceptance from whatever replica, others at once") {
@@ -90,6 +100,59 @@ TEST_CASE("engine: at the bound of a drain those in front fail, and who was held
   CHECK(rig.engine->drain(Duration::zero()).failed == 1);
   rig.completions->run_all();
   CHECK(journal.called == Names{"one", "two"});
+  CHECK(journal.errors == std::vector{ErrorCode::shutting_down});
+  rig.settle();
+}
+
+TEST_CASE("engine 4.13/13, 70: completions of a newer version come after those of the former one") {
+  for (const Ordering ordering : {Ordering::per_key, Ordering::lane}) {
+    const std::string key = ordering == Ordering::per_key ? "k" : "";
+    EngineRig rig(ordered(ordering));
+    Journal journal;
+    REQUIRE(rig.engine->infer(rig.request("former", of(key)), journal.entry("former")));
+    const auto waits = rig.engine->infer(rig.request("waits", of(key)), journal.entry("waits"));
+    replace(rig, ordered(ordering));
+    REQUIRE(rig.engine->infer(rig.request("later", of(key)), journal.entry("later")));
+    rig.workers->run_at(1);
+    rig.completions->run_all();
+    CHECK(journal.called.empty());
+    CHECK_FALSE(rig.engine->try_cached(rig.request("later", of(key))));
+    CHECK(rig.engine->cancel(*waits));
+    rig.completions->run_all();
+    CHECK(journal.called == Names{"waits"});
+    rig.settle();
+    CHECK(journal.called == Names{"waits", "former", "later"});
+    REQUIRE(rig.engine->infer(rig.request("last", of(key)), journal.entry("last")));
+    rig.settle();
+    CHECK(journal.called == Names{"waits", "former", "later", "last"});
+  }
+}
+
+TEST_CASE("engine 4.13/13, 70: of versions that follow each other each waits for the one before") {
+  EngineRig rig(ordered(Ordering::lane));
+  Journal journal;
+  REQUIRE(rig.engine->infer(rig.request("1"), journal.entry("1")));
+  for (const char* name : {"2", "3", "4"}) {
+    replace(rig, ordered(Ordering::lane));
+    REQUIRE(rig.engine->infer(rig.request(name), journal.entry(name)));
+  }
+  for (int i = 3; i >= 1; --i) rig.workers->run_at(static_cast<std::size_t>(i));
+  rig.completions->run_all();
+  CHECK(journal.called.empty());
+  rig.settle();
+  CHECK(journal.called == Names{"1", "2", "3", "4"});
+}
+
+TEST_CASE("engine: at the bound of a drain a newer version's answers follow the former's failures") {
+  EngineRig rig(ordered(Ordering::lane));
+  Journal journal;
+  REQUIRE(rig.engine->infer(rig.request("former"), journal.entry("former")));
+  replace(rig, ordered(Ordering::lane));
+  REQUIRE(rig.engine->infer(rig.request("later"), journal.entry("later")));
+  rig.workers->run_at(1);
+  CHECK(rig.engine->drain(Duration::zero()).failed == 1);
+  rig.completions->run_all();
+  CHECK(journal.called == Names{"former", "later"});
   CHECK(journal.errors == std::vector{ErrorCode::shutting_down});
   rig.settle();
 }

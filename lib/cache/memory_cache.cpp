@@ -51,7 +51,6 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
     : clock_(std::move(clock)),
       off_(options.capacity_bytes == 0),
       capacity_bytes_(options.capacity_bytes),
-      lines_(lines_for(options.capacity_bytes)),
       curve_(options.curve == CacheCurve::on && options.capacity_bytes >= kLeastWithCurve
                  ? std::make_unique<MissRatioCurve>(options.capacity_bytes)
                  : nullptr) {
@@ -60,7 +59,7 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
   while (shards > 1 && capacity / shards < kSmallestShare) shards /= 2;
   const std::uint64_t share = capacity / shards;
   if (share < kSmallestShare) return;
-  slots_ = std::make_shared<ReadSlots>(lines_);
+  slots_ = std::make_shared<ReadSlots>(lines_for(options.capacity_bytes), static_cast<std::uint32_t>(shards));
   shards_.reserve(shards);
   for (std::uint64_t i = 0; i < shards; ++i) {
     shards_.push_back(MemoryShard::create(share, options.policy, staleness, slots_));
@@ -74,10 +73,9 @@ MemoryShard* MemoryCache::shard_of(std::uint64_t hash) const noexcept {
   return shards_.empty() ? nullptr : shards_[(hash >> 56) & (shards_.size() - 1)].get();
 }
 
-/// What is left of a budget beside the slots and the curve's part.
+/// What is left of a budget beside the curve's part.
 std::uint64_t MemoryCache::for_entries(std::uint64_t capacity) const noexcept {
-  const std::uint64_t beside = ReadSlots::heap_bytes(lines_) + (curve_ != nullptr ? capacity / kCurvePart : 0);
-  return capacity > beside ? capacity - beside : 0;
+  return curve_ != nullptr ? capacity - capacity / kCurvePart : capacity;
 }
 
 std::optional<MemoryHit> MemoryCache::find(const CacheKey& key) {
@@ -156,7 +154,6 @@ CacheTierStats MemoryCache::stats() const {
     const ReadSlots::Counts counts = slots_->counts();
     total.hits += counts.hits;
     total.misses += counts.misses;
-    total.bytes += ReadSlots::heap_bytes(lines_);
   }
   total.rejected += refused_.load(std::memory_order_relaxed);
   if (curve_ != nullptr) total.bytes += curve_->heap_bytes();

@@ -73,7 +73,6 @@ class MemoryCache final : public CacheTier {
   const std::shared_ptr<Clock> clock_;
   const bool off_;
   const std::uint64_t capacity_bytes_;  ///< at most
-  const std::uint32_t lines_;           ///< of slots: threads that look up without a lock
   const std::unique_ptr<MissRatioCurve> curve_;
   std::shared_ptr<ReadSlots> slots_;          ///< null where there is no shard
   std::vector<MemoryShard::Pointer> shards_;  ///< empty where the budget cannot hold one

@@ -53,14 +53,17 @@ MemoryShard::MemoryShard(std::uint64_t share, Staleness staleness, std::unique_p
       slots_(std::move(slots)),
       staleness_(staleness),
       tail_bytes_(staleness.window > Duration::zero() ? sizeof(TimePoint) : 0),
-      memory_(without(share,
-                      heap_charge(sizeof(MemoryShard) + alignof(MemoryShard)) + sizeof(void*) + order_->heap_bytes()),
-              first_slots(share), *slots_, sequence_),
-      fixed_bytes_(heap_charge(sizeof(MemoryShard) + alignof(MemoryShard)) + sizeof(void*) + order_->heap_bytes() +
-                   Arena::kOwnBytes),
+      memory_(without(share, heap_bytes(*order_, *slots_)), first_slots(share), *slots_, sequence_),
+      fixed_bytes_(heap_bytes(*order_, *slots_) + Arena::kOwnBytes),
       first_share_(share),
       share_(share) {
   set_limits();
+}
+
+/// What it takes outside its mapping.
+std::uint64_t MemoryShard::heap_bytes(const EvictionPolicy& order, const ReadSlots& slots) noexcept {
+  return heap_charge(sizeof(MemoryShard) + alignof(MemoryShard)) + sizeof(void*) + order.heap_bytes() +
+         slots.bytes_each();
 }
 
 MemoryShard::Pointer MemoryShard::create(std::uint64_t share, CachePolicy policy, Staleness staleness,

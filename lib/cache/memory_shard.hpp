@@ -100,6 +100,7 @@ class alignas(64) MemoryShard {
   [[nodiscard]] bool is_fresh(TimePoint expires_at, const Clock& clock) const noexcept;
   [[nodiscard]] std::optional<MemoryHit> find_locked(const CacheKey& key, std::uint64_t hash, const Clock& clock);
   void leave() noexcept;
+  [[nodiscard]] static std::uint64_t heap_bytes(const EvictionPolicy& order, const ReadSlots& slots) noexcept;
   [[nodiscard]] std::uint64_t used_bytes() const TIDEGATE_REQUIRES(mutex_);
   void set_limits() TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Room make_room(const Node& incoming, std::uint64_t bytes) TIDEGATE_REQUIRES(mutex_);
@@ -127,7 +128,7 @@ class alignas(64) MemoryShard {
   std::uint64_t misses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   ShardMemory memory_ TIDEGATE_GUARDED_BY(mutex_);
   const ShardMemory::Moved node_moved_ = [this](Node& from, Node& to) { order_->moved(from, to); };
-  const std::uint64_t fixed_bytes_;                       ///< this object and its policy's
+  const std::uint64_t fixed_bytes_;                       ///< outside the mapping and for its arena
   const std::uint64_t first_share_;                       ///< the most it may have
   std::uint64_t share_ TIDEGATE_GUARDED_BY(mutex_);       ///< bytes
   CacheTierStats stats_ TIDEGATE_GUARDED_BY(mutex_);      ///< but for hits, misses, entries and bytes

@@ -73,11 +73,13 @@ class ReadSlots {
     std::atomic<std::uint64_t> misses{0};
   };
 
-  /// For so many threads, kThreadNumbers at most; others find no line.
-  explicit ReadSlots(std::uint32_t threads) : lines_(threads) {}
+  /// For so many threads, kThreadNumbers at most; others find no line. Of use to so many shards.
+  ReadSlots(std::uint32_t threads, std::uint32_t shards) : shards_(shards), lines_(threads) {}
 
-  [[nodiscard]] static std::uint64_t heap_bytes(std::uint32_t threads) noexcept {
-    return heap_charge(sizeof(ReadSlots)) + (threads > 0 ? heap_charge(sizeof(Line) * threads + alignof(Line)) : 0);
+  /// What each shard bears of the memory it takes.
+  [[nodiscard]] std::uint64_t bytes_each() const noexcept {
+    const std::uint64_t lines = lines_.empty() ? 0 : heap_charge(sizeof(Line) * lines_.size() + alignof(Line));
+    return (heap_charge(sizeof(ReadSlots) + kCountBytes) + lines + shards_ - 1) / shards_;
   }
 
   /// The calling thread's line; null if it has none.
@@ -117,6 +119,10 @@ class ReadSlots {
     }
   }
 
+  /// Of the shared pointer.
+  static constexpr std::uint64_t kCountBytes = 16;
+
+  const std::uint32_t shards_;
   std::vector<Line> lines_;
   std::atomic<std::uint32_t> used_{0};  ///< lines that have had a thread
 };

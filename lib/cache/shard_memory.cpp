@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/poison.hpp"
 #include "cache/value_facts.hpp"
 
 namespace tidegate {
@@ -44,7 +45,10 @@ ShardMemory::ShardMemory(std::uint64_t bytes, std::size_t first_slots, ReadSlots
       arena_(base_, 0, bytes_),
       held_(slots, sequence, {base_, bytes_}) {}
 
-ShardMemory::~ShardMemory() { ::munmap(base_, bytes_); }
+ShardMemory::~ShardMemory() {
+  unpoison(base_, bytes_);
+  ::munmap(base_, bytes_);
+}
 
 std::uint32_t ShardMemory::nodes_at_once() const noexcept {
   return static_cast<std::uint32_t>(std::clamp(bytes_ / kPage, kFewestNodesAtOnce, kMostNodesAtOnce));
@@ -262,6 +266,7 @@ void ShardMemory::give_pages_back(Place place) noexcept {
 }
 
 void ShardMemory::reset() noexcept {
+  unpoison(base_, bytes_);
   ::madvise(base_, bytes_, MADV_DONTNEED);
   node_bytes_ = 0;
   free_node_ = kNone;

@@ -11,7 +11,7 @@ namespace tidegate {
 
 /// Looks at the slots once a change, when first asked: whoever publishes a node later sees the change and gives it back
 /// unread. Used under the shard's lock, inside a change.
-class HeldNodes {
+class alignas(64) HeldNodes {
  public:
   using Node = EvictionPolicy::Node;
 
@@ -25,7 +25,7 @@ class HeldNodes {
   void make_counted(Node& node) noexcept;
 
  private:
-  static constexpr std::size_t kMost = 16;
+  static constexpr std::size_t kMost = 8;
 
   void look() noexcept;
 

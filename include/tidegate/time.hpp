@@ -25,6 +25,10 @@ class Clock {
  public:
   virtual ~Clock() = default;
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
+  /// A moment not after now() and at most kMostLag before it, for callers that need no more; a clock that
+  /// has a cheaper reading gives that one.
+  [[nodiscard]] virtual TimePoint coarse_now() const noexcept { return now(); }
+  static constexpr Duration kMostLag = std::chrono::seconds(1);
   /// Runs `alarm` once, at `when` or as soon after as possible.
   virtual AlarmId call_at(TimePoint when, UniqueFunction<void()> alarm) = 0;
   /// True if the alarm will not run; false if it ran, runs now, or is unknown.

@@ -3,6 +3,8 @@
 #include <bit>
 #include <cassert>
 
+#include "base/poison.hpp"
+
 namespace tidegate {
 
 Arena::Arena(std::byte* base, std::uint64_t begin, std::uint64_t end) noexcept : base_(base), begin_(begin), end_(end) {
@@ -45,6 +47,8 @@ void Arena::put_in_list(Place place, std::uint32_t units) noexcept {
   first_bits_ |= 1U << of.first;
   second_bits_[of.first] = static_cast<std::uint8_t>(second_bits_[of.first] | 1U << of.second);
   free_units_ += units;
+  // Whoever still reads a value that lay here is found. Links and tail are the arena's own.
+  poison(at(place) + sizeof(Links), units * kStep - kHeaderBytes - sizeof(Links) - sizeof(std::uint32_t));
 }
 
 void Arena::take_out(Place place) noexcept {
@@ -64,6 +68,7 @@ void Arena::take_out(Place place) noexcept {
 }
 
 void Arena::mark_used(Place place, std::uint32_t units, std::uint32_t owner) noexcept {
+  unpoison(at(place), units * kStep - kHeaderBytes);
   header(place) = {(header(place).size & kAfterFree) | units, owner};
   header(place + units).size &= ~kAfterFree;
 }

@@ -11,7 +11,8 @@ namespace tidegate {
 /// allocator for real-time systems", ECRTS 2004): constant time, neighbours that are
 /// free become one. Everything is in the stretch itself but for the heads of the lists.
 /// A block has 8 bytes of bookkeeping in front and is aligned to 16. Each has an owner, a
-/// number that its user may look up, so that blocks can be moved. Thread-compatible.
+/// number that its user may look up, so that blocks can be moved. Under AddressSanitizer free bytes are poisoned:
+/// whoever ends or reuses the memory unpoisons it. Thread-compatible.
 class Arena {
  public:
   /// Where a block's bytes begin, in steps of 16 from `base`; 0 = none.

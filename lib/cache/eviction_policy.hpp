@@ -23,9 +23,9 @@ class EvictionPolicy {
     std::uint32_t bytes = 0;       ///< its weight, the same while it is in the policy
     std::uint32_t references = 0;  ///< the tier's own one among them; atomic while others can have one
     std::uint32_t value = 0;       ///< its place in the arena
-    std::uint8_t frequency = 0;
-    std::uint8_t part = 0;  ///< which of the policy's queues it is in or belongs to
-    std::uint16_t facts = 0;
+    std::uint8_t frequency = 0;    ///< atomic where hits need no lock
+    std::uint8_t part = 0;         ///< which of the policy's queues it is in or belongs to
+    std::uint16_t facts = 0;       ///< atomic while others can have a reference
 
     /// 32 bits of the key; keys that differ in one word only differ here too.
     [[nodiscard]] std::uint32_t fingerprint() const noexcept {
@@ -40,6 +40,13 @@ class EvictionPolicy {
   EvictionPolicy(const EvictionPolicy&) = delete;
   EvictionPolicy& operator=(const EvictionPolicy&) = delete;
   virtual ~EvictionPolicy() = default;
+
+  /// What `hit` touches.
+  enum class Hits : std::uint8_t {
+    order,    ///< the order of entries: it is called under the shard's lock
+    counter,  ///< at most the entry's own counter: it may be called at any time while the entry lives
+  };
+  [[nodiscard]] Hits hits() const noexcept { return hits_; }
 
   /// The entry was read. Allocates nothing.
   virtual void hit(Node& node) noexcept = 0;
@@ -68,13 +75,14 @@ class EvictionPolicy {
   [[nodiscard]] std::uint64_t bytes_per_entry() const noexcept { return bytes_per_entry_; }
 
  protected:
-  EvictionPolicy(std::uint64_t heap_bytes, std::uint64_t bytes_per_entry)
-      : heap_bytes_(heap_bytes), bytes_per_entry_(bytes_per_entry) {}
+  EvictionPolicy(Hits hits, std::uint64_t heap_bytes, std::uint64_t bytes_per_entry)
+      : heap_bytes_(heap_bytes), bytes_per_entry_(bytes_per_entry), hits_(hits) {}
   [[nodiscard]] std::uint64_t budget() const noexcept { return budget_; }
 
  private:
   const std::uint64_t heap_bytes_;
   const std::uint64_t bytes_per_entry_;
+  const Hits hits_;
   std::uint64_t budget_ = 0;
 };
 

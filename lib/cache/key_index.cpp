@@ -24,17 +24,10 @@ void KeyIndex::lay_out(std::byte* memory) noexcept {
 
 std::uint32_t KeyIndex::find(const CacheKey& key, std::uint64_t hash, const Node* nodes) const noexcept {
   if (numbers_ == nullptr) return kNone;
-  const std::uint8_t tag = tag_of(hash);
-  std::size_t group = group_of(hash);
-  for (std::size_t searched = 0; searched <= mask_; ++searched) {
-    for (std::uint32_t found = with_tag(group, tag); found != 0; found &= found - 1) {
-      const std::uint32_t number = numbers_[group * kGroup + static_cast<std::size_t>(std::countr_zero(found))];
-      if (nodes[number].key == key) return number;
-    }
-    if (passed_[group] == 0) break;
-    group = (group + 1) & mask_;
-  }
-  return kNone;
+  IndexSearch search(reinterpret_cast<const std::byte*>(numbers_), mask_, hash);
+  std::uint32_t number = search.next();
+  while (number != kNone && nodes[number].key != key) number = search.next();
+  return number;
 }
 
 void KeyIndex::insert(std::uint64_t hash, std::uint32_t number) noexcept {

@@ -6,11 +6,8 @@
 #include <cstdint>
 
 #include "cache/eviction_policy.hpp"
+#include "cache/index_search.hpp"
 #include "cache/key_hash.hpp"
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 namespace tidegate {
 
@@ -22,8 +19,8 @@ namespace tidegate {
 class KeyIndex {
  public:
   using Node = EvictionPolicy::Node;
-  static constexpr std::size_t kGroup = 16;
-  static constexpr std::uint32_t kNone = ~0U;
+  static constexpr std::size_t kGroup = IndexSearch::kGroup;
+  static constexpr std::uint32_t kNone = IndexSearch::kNone;
 
   /// Bytes of memory for `slots`, a power of two of at least kGroup.
   [[nodiscard]] static constexpr std::size_t bytes_for(std::size_t slots) noexcept {
@@ -63,27 +60,15 @@ class KeyIndex {
   [[nodiscard]] std::uint32_t next(std::size_t& slot) const noexcept;
 
   [[nodiscard]] bool full() const noexcept { return (count_ + 1) * 8 > slots() * 7; }
+  [[nodiscard]] std::size_t groups() const noexcept { return numbers_ == nullptr ? 0 : mask_ + 1; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::size_t slots() const noexcept { return numbers_ == nullptr ? 0 : (mask_ + 1) * kGroup; }
 
  private:
   [[nodiscard]] std::size_t group_of(std::uint64_t hash) const noexcept { return hash & mask_; }
-  /// Never 0, which is an empty slot; of bits that choose neither shard nor group.
-  [[nodiscard]] static std::uint8_t tag_of(std::uint64_t hash) noexcept {
-    const auto tag = static_cast<std::uint8_t>(hash >> 40);
-    return tag != 0 ? tag : 1;
-  }
-  /// Bit s: slot s of the group has this tag.
+  [[nodiscard]] static std::uint8_t tag_of(std::uint64_t hash) noexcept { return IndexSearch::tag_of(hash); }
   [[nodiscard]] std::uint32_t with_tag(std::size_t group, std::uint8_t tag) const noexcept {
-    const std::uint8_t* const tags = tags_ + group * kGroup;
-#if defined(__SSE2__)
-    const __m128i all = _mm_load_si128(reinterpret_cast<const __m128i*>(tags));
-    return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_set1_epi8(static_cast<char>(tag)))));
-#else
-    std::uint32_t found = 0;
-    for (std::size_t slot = 0; slot < kGroup; ++slot) found |= (tags[slot] == tag ? 1U : 0U) << slot;
-    return found;
-#endif
+    return IndexSearch::with_tag(tags_ + group * kGroup, tag);
   }
   void lay_out(std::byte* memory) noexcept;
 

@@ -29,9 +29,17 @@ Kept kept_of(const CacheKey& key, const CacheRecord& record) noexcept {
   return {bytes.subspan(kRecordHeaderBytes), false, facts->recompute_cost};
 }
 
-CacheEntry entry_of(const MemoryHit& hit) {
-  return {hit.value.key(), hit.value.record(unix_milliseconds_after(hit.time_to_live)), hit.time_to_live,
-          hit.value.recompute_cost()};
+/// Slots for look-ups without a lock take up to a 256th of the budget.
+constexpr std::uint64_t kBytesPerLine = 256 * sizeof(ReadSlots::Line);
+
+std::uint32_t lines_for(std::uint64_t capacity) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(capacity / kBytesPerLine, kThreadNumbers));
+}
+
+CacheEntry entry_of(const MemoryHit& hit, TimePoint now) {
+  // It was alive when it was found.
+  const Duration life = std::max(hit.expires_at - now, Duration(1));
+  return {hit.value.key(), hit.value.record(unix_milliseconds_after(life)), life, hit.value.recompute_cost()};
 }
 
 }  // namespace
@@ -51,9 +59,10 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
   while (shards > 1 && capacity / shards < kSmallestShare) shards /= 2;
   const std::uint64_t share = capacity / shards;
   if (share < kSmallestShare) return;
+  slots_ = std::make_shared<ReadSlots>(lines_for(options.capacity_bytes), static_cast<std::uint32_t>(shards));
   shards_.reserve(shards);
   for (std::uint64_t i = 0; i < shards; ++i) {
-    shards_.push_back(MemoryShard::create(share, options.policy, staleness));
+    shards_.push_back(MemoryShard::create(share, options.policy, staleness, slots_));
   }
 }
 
@@ -79,7 +88,7 @@ std::optional<MemoryHit> MemoryCache::find(const CacheKey& key) {
 
 std::optional<CacheEntry> MemoryCache::get(const CacheKey& key) {
   const auto hit = find(key);
-  return hit ? std::optional(entry_of(*hit)) : std::nullopt;
+  return hit ? std::optional(entry_of(*hit, clock_->now())) : std::nullopt;
 }
 
 void MemoryCache::resize(std::uint64_t capacity_bytes) {
@@ -117,7 +126,8 @@ void MemoryCache::clear() {
 void MemoryCache::for_each(const std::function<void(const CacheEntry&)>& visit) const {
   for (const auto& shard : shards_) {
     for (std::uint32_t from = 0; from != ShardMemory::kNone;) {
-      for (const MemoryHit& hit : shard->some_from(from, clock_->now())) visit(entry_of(hit));
+      const TimePoint now = clock_->now();
+      for (const MemoryHit& hit : shard->some_from(from, now)) visit(entry_of(hit, now));
     }
   }
 }
@@ -140,6 +150,11 @@ void MemoryCache::erase_many(std::span<const CacheKey> keys) {
 CacheTierStats MemoryCache::stats() const {
   CacheTierStats total;
   for (const auto& shard : shards_) shard->add_to(total);
+  if (slots_ != nullptr) {
+    const ReadSlots::Counts counts = slots_->counts();
+    total.hits += counts.hits;
+    total.misses += counts.misses;
+  }
   total.rejected += refused_.load(std::memory_order_relaxed);
   if (curve_ != nullptr) total.bytes += curve_->heap_bytes();
   return total;

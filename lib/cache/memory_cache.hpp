@@ -19,10 +19,10 @@ namespace tidegate {
 ///
 /// The budget covers everything the tier holds at any instant: each shard has one stretch
 /// of memory with values, entries and index in it, and what little is outside counts at what
-/// the allocator takes for it. A value that somebody uses (HeldValue) stays where it is and in the
-/// budget when its entry leaves; when such values take a quarter of a shard, nothing is stored
-/// in it until they are released. An entry that would take more than an eighth of a shard is not
-/// stored.
+/// the allocator takes for it. Look-ups take no lock where the policy allows it (see MemoryShard). A value that
+/// somebody uses (HeldValue) stays where it is and in the budget when its entry leaves; when such values take a quarter
+/// of a shard, nothing is stored in it until they are released. An entry that would take more than an eighth of a shard
+/// is not stored.
 ///
 /// Of a record the tier keeps the body and makes a header when a whole record is asked for
 /// (`get`, `for_each`), whose end is what is left of its life. Bytes that are no record of their key
@@ -74,6 +74,7 @@ class MemoryCache final : public CacheTier {
   const bool off_;
   const std::uint64_t capacity_bytes_;  ///< at most
   const std::unique_ptr<MissRatioCurve> curve_;
+  std::shared_ptr<ReadSlots> slots_;          ///< null where there is no shard
   std::vector<MemoryShard::Pointer> shards_;  ///< empty where the budget cannot hold one
   std::atomic<std::uint64_t> refused_{0};     ///< relaxed: counts puts while there is no shard
 };

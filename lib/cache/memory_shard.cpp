@@ -23,6 +23,8 @@ constexpr std::uint64_t kPinnedPart = 4;
 constexpr std::uint64_t kIndexBytes = 8;
 /// Nodes that a put looks at for expired ones.
 constexpr std::uint32_t kLooksPerPut = 4;
+/// Looks of one look-up, each ended by a change meanwhile, before it takes the lock.
+constexpr int kLooksWithoutLock = 3;
 /// Nodes that `some_from` looks at under the lock.
 constexpr std::uint32_t kNodesAtOnce = 64;
 
@@ -36,26 +38,38 @@ constexpr std::size_t first_slots(std::uint64_t share) {
 
 TimePoint later(TimePoint now, Duration life) { return life > TimePoint::max() - now ? TimePoint::max() : now + life; }
 
+/// Readers without the lock look at it while the entry leaves.
+ValueFacts facts_of(const EvictionPolicy::Node& node) {
+  return ValueFacts(std::atomic_ref(const_cast<std::uint16_t&>(node.facts)).load(std::memory_order_relaxed));
+}
+
 std::uint64_t without(std::uint64_t from, std::uint64_t bytes) { return from > bytes ? from - bytes : 0; }
 
 }  // namespace
 
-MemoryShard::MemoryShard(std::uint64_t share, Staleness staleness, std::unique_ptr<EvictionPolicy> order)
+MemoryShard::MemoryShard(std::uint64_t share, Staleness staleness, std::unique_ptr<EvictionPolicy> order,
+                         std::shared_ptr<ReadSlots> slots)
     : order_(std::move(order)),
+      slots_(std::move(slots)),
       staleness_(staleness),
       tail_bytes_(staleness.window > Duration::zero() ? sizeof(TimePoint) : 0),
-      memory_(without(share,
-                      heap_charge(sizeof(MemoryShard) + alignof(MemoryShard)) + sizeof(void*) + order_->heap_bytes()),
-              first_slots(share)),
-      fixed_bytes_(heap_charge(sizeof(MemoryShard) + alignof(MemoryShard)) + sizeof(void*) + order_->heap_bytes() +
-                   Arena::kOwnBytes),
+      memory_(without(share, heap_bytes(*order_, *slots_)), first_slots(share), *slots_, sequence_),
+      fixed_bytes_(heap_bytes(*order_, *slots_) + Arena::kOwnBytes),
       first_share_(share),
       share_(share) {
   set_limits();
 }
 
-MemoryShard::Pointer MemoryShard::create(std::uint64_t share, CachePolicy policy, Staleness staleness) {
-  return Pointer(new MemoryShard(share, staleness, make_eviction_policy(policy, remembered_keys(share))));
+/// What it takes outside its mapping.
+std::uint64_t MemoryShard::heap_bytes(const EvictionPolicy& order, const ReadSlots& slots) noexcept {
+  return heap_charge(sizeof(MemoryShard) + alignof(MemoryShard)) + sizeof(void*) + order.heap_bytes() +
+         slots.bytes_each();
+}
+
+MemoryShard::Pointer MemoryShard::create(std::uint64_t share, CachePolicy policy, Staleness staleness,
+                                         std::shared_ptr<ReadSlots> slots) {
+  return Pointer(
+      new MemoryShard(share, staleness, make_eviction_policy(policy, remembered_keys(share)), std::move(slots)));
 }
 
 std::uint64_t MemoryShard::charge_of(std::uint64_t bytes) noexcept {
@@ -74,10 +88,67 @@ void MemoryShard::set_limits() {
 
 std::span<std::byte> MemoryShard::value_of(const Node& node) const {
   const std::uint64_t block = node.bytes - sizeof(Node) - kIndexBytes - Arena::kHeaderBytes;
-  return {memory_.at(node.value), block - ValueFacts(node.facts).spare_bytes() - tail_bytes_};
+  return {memory_.at(node.value), block - facts_of(node).spare_bytes() - tail_bytes_};
 }
 
 std::optional<MemoryHit> MemoryShard::find(const CacheKey& key, std::uint64_t hash, const Clock& clock) {
+  if (order_->hits() == EvictionPolicy::Hits::order) return find_locked(key, hash, clock);
+  ReadSlots::Line* const line = slots_->own_line();
+  if (line == nullptr) return find_locked(key, hash, clock);
+  for (int look_up = 0; look_up < kLooksWithoutLock; ++look_up) {
+    Sight sight = look(key, hash, *line);
+    if (sight.is == Sight::Is::unknown) continue;
+    if (sight.is == Sight::Is::absent) {
+      ReadSlots::Line::count(line->misses);
+      return std::nullopt;
+    }
+    if (!is_fresh(sight.hit.expires_at, clock)) break;
+    ReadSlots::Line::count(line->hits);
+    order_->hit(*sight.node);
+    return std::move(sight.hit);
+  }
+  return find_locked(key, hash, clock);
+}
+
+/// Holds what may be the key's node before it reads it: if nothing has changed since the search began, the node was in
+/// the index while it was already held, so that it stays what it is (Michael, see read_slots.hpp).
+MemoryShard::Sight MemoryShard::look(const CacheKey& key, std::uint64_t hash, ReadSlots::Line& line) {
+  Sight sight;
+  const std::uint64_t before = sequence_.number();
+  if (Sequence::is_change(before)) return sight;
+  std::optional<IndexSearch> search = memory_.search(hash);
+  for (std::uint32_t number = search ? search->next() : ShardMemory::kNone; number != ShardMemory::kNone;
+       number = search->next()) {
+    if (!memory_.may_be(number)) return sight;
+    Node& node = memory_.node(number);
+    __builtin_prefetch(&node);
+    ReadSlots::Slot& slot = line.free_slot();
+    slot.hold(node);
+    HeldValue held(*this, node, &slot, {}, 0);
+    if (sequence_.number() != before) return sight;
+    if (node.key != key) continue;
+    held.set_value(value_of(node), facts_of(node).bits());
+    sight.is = Sight::Is::held;
+    sight.node = &node;
+    sight.hit.expires_at = node.expires_at;
+    if (line.is_last(slot)) {
+      sight.hit.value = HeldValue(std::as_const(held));
+    } else {
+      sight.hit.value = std::move(held);
+    }
+    return sight;
+  }
+  if (sequence_.is_still(before)) sight.is = Sight::Is::absent;
+  return sight;
+}
+
+/// Reads the exact time only where it matters.
+bool MemoryShard::is_fresh(TimePoint expires_at, const Clock& clock) const noexcept {
+  const TimePoint stale_at = expires_at - staleness_.window;
+  return later(clock.coarse_now(), Clock::kMostLag) < stale_at || clock.now() < stale_at;
+}
+
+std::optional<MemoryHit> MemoryShard::find_locked(const CacheKey& key, std::uint64_t hash, const Clock& clock) {
   const SpinLock lock(mutex_);
   // The node comes from memory while the clock is read.
   memory_.index().prefetch_node(hash, &memory_.node(0));
@@ -89,6 +160,7 @@ std::optional<MemoryHit> MemoryShard::find(const CacheKey& key, std::uint64_t ha
   }
   Node& node = memory_.node(number);
   if (node.expires_at <= now) {
+    const Sequence::Change change(sequence_);
     ++misses_;
     ++stats_.expired;
     retire(node);
@@ -96,12 +168,12 @@ std::optional<MemoryHit> MemoryShard::find(const CacheKey& key, std::uint64_t ha
   }
   ++hits_;
   order_->hit(node);
-  return hold(node, now, age_of(node, now));
+  return hold(node, age_of(node, now));
 }
 
-MemoryHit MemoryShard::hold(Node& node, TimePoint now, MemoryHit::Age age) {
+MemoryHit MemoryShard::hold(Node& node, MemoryHit::Age age) {
   std::atomic_ref(node.references).fetch_add(1, std::memory_order_relaxed);
-  return {HeldValue(*this, node, value_of(node)), node.expires_at - now, age};
+  return {HeldValue(*this, node, nullptr, value_of(node), facts_of(node).bits()), node.expires_at, age};
 }
 
 /// The first asker of a stale entry renews it, and the next one if that takes too long.
@@ -129,6 +201,7 @@ void MemoryShard::put(const Incoming& incoming, TimePoint now) {
                     .bits();
 
   const SpinLock lock(mutex_);
+  const Sequence::Change change(sequence_);
   look_for_expired(now);
   // After answers became larger, fewer entries are needed for good.
   static_cast<void>(memory_.shrink_nodes(memory_.nodes() / 4, node_moved_));
@@ -141,7 +214,7 @@ void MemoryShard::put(const Incoming& incoming, TimePoint now) {
     // A newer answer inherits the place its key has earned. Where it is too large,
     // the older one must not outlive it.
     entry.part = memory_.node(old).part;
-    entry.frequency = memory_.node(old).frequency;
+    entry.frequency = std::atomic_ref(memory_.node(old).frequency).load(std::memory_order_relaxed);
     retire(memory_.node(old));
   } else if (fits) {
     order_->admit(entry);
@@ -205,7 +278,8 @@ void MemoryShard::retire(Node& node) {
 
 void MemoryShard::forget(Node& node) {
   memory_.index().remove(hash_of(node.key), memory_.number_of(node));
-  node.facts = ValueFacts(node.facts).unlinked().bits();
+  std::atomic_ref(node.facts).store(facts_of(node).unlinked().bits(), std::memory_order_relaxed);
+  memory_.count_readers(node);
   if (std::atomic_ref(node.references).fetch_sub(1, std::memory_order_acq_rel) == 1) {
     release_memory(node);
   } else {
@@ -235,6 +309,7 @@ void MemoryShard::leave() noexcept {
   bool last = false;
   {
     const SpinLock lock(mutex_);
+    const Sequence::Change change(sequence_);
     evict_all();
     left_ = true;
     last = pinned_ == 0;
@@ -264,17 +339,21 @@ void MemoryShard::look_for_expired(TimePoint now) {
 void MemoryShard::erase(const CacheKey& key, std::uint64_t hash) {
   const SpinLock lock(mutex_);
   const std::uint32_t number = memory_.index().find(key, hash, &memory_.node(0));
-  if (number != ShardMemory::kNone) retire(memory_.node(number));
+  if (number == ShardMemory::kNone) return;
+  const Sequence::Change change(sequence_);
+  retire(memory_.node(number));
 }
 
 void MemoryShard::clear() {
   const SpinLock lock(mutex_);
+  const Sequence::Change change(sequence_);
   evict_all();
   reset_if_unused();
 }
 
 void MemoryShard::resize(std::uint64_t share) {
   const SpinLock lock(mutex_);
+  const Sequence::Change change(sequence_);
   share_ = std::min(share, first_share_);
   set_limits();
   const Node nobody;
@@ -291,11 +370,8 @@ void MemoryShard::resize(std::uint64_t share) {
   }
   reset_if_unused();
   memory_.resize(without(share_, fixed_bytes_), [this](std::uint32_t number) {
-    Node& node = memory_.node(number);
-    if (!ValueFacts(node.facts).is_linked() || std::atomic_ref(node.references).load(std::memory_order_acquire) != 1) {
-      return;
-    }
-    retire(node);
+    if (!memory_.is_movable(number)) return;
+    retire(memory_.node(number));
     ++stats_.evicted;
   });
   set_limits();
@@ -309,7 +385,7 @@ std::vector<MemoryHit> MemoryShard::some_from(std::uint32_t& from, TimePoint now
   for (; from < end; ++from) {
     Node& node = memory_.node(from);
     if (!ValueFacts(node.facts).is_linked() || node.expires_at <= now) continue;
-    some.push_back(hold(node, now, MemoryHit::Age::fresh));
+    some.push_back(hold(node, MemoryHit::Age::fresh));
   }
   if (from >= memory_.nodes()) from = ShardMemory::kNone;
   return some;

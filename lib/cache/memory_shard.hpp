@@ -8,6 +8,8 @@
 
 #include "base/spin_mutex.hpp"
 #include "cache/held_value.hpp"
+#include "cache/read_slots.hpp"
+#include "cache/sequence.hpp"
 #include "cache/shard_memory.hpp"
 
 namespace tidegate {
@@ -20,12 +22,17 @@ struct MemoryHit {
     to_be_renewed,  ///< stale, and this asker is the one to renew it
   };
   HeldValue value;
-  Duration time_to_live{0};  ///< what is left of it
+  TimePoint expires_at{};
   Age age = Age::fresh;
 };
 
 /// A lock, an eviction policy and the memory of all entries. Thread-safe. Begins at a cache
 /// line, so that two threads in two shards do not share one.
+///
+/// Look-ups go without the lock and write to nothing that two of them share, where the policy does not order entries
+/// by their hits: a sequence shows whether index and entry were of one moment, and a slot of the thread keeps
+/// the entry. They take the lock where that fails again and again, where the entry is stale or expired and where the
+/// thread has no slots.
 class alignas(64) MemoryShard {
  public:
   using Node = EvictionPolicy::Node;
@@ -50,8 +57,9 @@ class alignas(64) MemoryShard {
   /// It ends with its last held value.
   using Pointer = std::unique_ptr<MemoryShard, Leave>;
 
-  /// `share` bytes for everything. Throws std::bad_alloc.
-  [[nodiscard]] static Pointer create(std::uint64_t share, CachePolicy policy, Staleness staleness);
+  /// `share` bytes for everything but the slots, which all shards of a tier share. Throws std::bad_alloc.
+  [[nodiscard]] static Pointer create(std::uint64_t share, CachePolicy policy, Staleness staleness,
+                                      std::shared_ptr<ReadSlots> slots);
   /// What an entry with a value of so many bytes takes, its part of the index included.
   [[nodiscard]] static std::uint64_t charge_of(std::uint64_t bytes) noexcept;
 
@@ -70,7 +78,8 @@ class alignas(64) MemoryShard {
   void let_go(Node& node) noexcept;
 
  private:
-  MemoryShard(std::uint64_t share, Staleness staleness, std::unique_ptr<EvictionPolicy> order);
+  MemoryShard(std::uint64_t share, Staleness staleness, std::unique_ptr<EvictionPolicy> order,
+              std::shared_ptr<ReadSlots> slots);
   ~MemoryShard() = default;
 
   /// Where an incoming entry goes.
@@ -79,12 +88,24 @@ class alignas(64) MemoryShard {
     Arena::Place place = 0;
   };
 
+  /// What a look-up without the lock has come to.
+  struct Sight {
+    enum class Is : std::uint8_t { unknown, absent, held } is = Is::unknown;
+    MemoryHit hit{};
+    Node* node = nullptr;
+  };
+
+  [[nodiscard]] Sight look(const CacheKey& key, std::uint64_t hash, ReadSlots::Line& line)
+      TIDEGATE_ATTRIBUTE(no_thread_safety_analysis);
+  [[nodiscard]] bool is_fresh(TimePoint expires_at, const Clock& clock) const noexcept;
+  [[nodiscard]] std::optional<MemoryHit> find_locked(const CacheKey& key, std::uint64_t hash, const Clock& clock);
   void leave() noexcept;
+  [[nodiscard]] static std::uint64_t heap_bytes(const EvictionPolicy& order, const ReadSlots& slots) noexcept;
   [[nodiscard]] std::uint64_t used_bytes() const TIDEGATE_REQUIRES(mutex_);
   void set_limits() TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Room make_room(const Node& incoming, std::uint64_t bytes) TIDEGATE_REQUIRES(mutex_);
   void store(Room room, const Node& entry, const Incoming& incoming) TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] MemoryHit hold(Node& node, TimePoint now, MemoryHit::Age age) TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] MemoryHit hold(Node& node, MemoryHit::Age age) TIDEGATE_REQUIRES(mutex_);
   /// Takes an entry out of policy and index.
   void retire(Node& node) TIDEGATE_REQUIRES(mutex_);
   /// An entry that the policy does not have any more.
@@ -93,19 +114,21 @@ class alignas(64) MemoryShard {
   void evict_all() TIDEGATE_REQUIRES(mutex_);
   void reset_if_unused() TIDEGATE_REQUIRES(mutex_);
   void look_for_expired(TimePoint now) TIDEGATE_REQUIRES(mutex_);
-  [[nodiscard]] std::span<std::byte> value_of(const Node& node) const TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] std::span<std::byte> value_of(const Node& node) const TIDEGATE_ATTRIBUTE(no_thread_safety_analysis);
   [[nodiscard]] MemoryHit::Age age_of(Node& node, TimePoint now) TIDEGATE_REQUIRES(mutex_);
 
-  mutable SpinMutex mutex_;  // leaf, but for a lock the clock's now() may take
-  /// Counters beside the lock: whoever changes one has this line.
-  std::uint64_t hits_ TIDEGATE_GUARDED_BY(mutex_) = 0;
-  std::uint64_t misses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
-  const std::unique_ptr<EvictionPolicy> order_;  // guarded by mutex_
+  Sequence sequence_;                            ///< of all that look-ups without the lock read
+  const std::unique_ptr<EvictionPolicy> order_;  // guarded by mutex_, but for hits that touch a counter only
+  const std::shared_ptr<ReadSlots> slots_;
   const Staleness staleness_;
   const std::uint64_t tail_bytes_;  ///< behind each value: when a renewal may begin, if entries age
+  mutable SpinMutex mutex_;         // leaf, but for a lock the clock's now() may take
+  /// Those under the lock, beside it: whoever changes one has this line.
+  std::uint64_t hits_ TIDEGATE_GUARDED_BY(mutex_) = 0;
+  std::uint64_t misses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   ShardMemory memory_ TIDEGATE_GUARDED_BY(mutex_);
   const ShardMemory::Moved node_moved_ = [this](Node& from, Node& to) { order_->moved(from, to); };
-  const std::uint64_t fixed_bytes_;                       ///< this object and its policy's
+  const std::uint64_t fixed_bytes_;                       ///< outside the mapping and for its arena
   const std::uint64_t first_share_;                       ///< the most it may have
   std::uint64_t share_ TIDEGATE_GUARDED_BY(mutex_);       ///< bytes
   CacheTierStats stats_ TIDEGATE_GUARDED_BY(mutex_);      ///< but for hits, misses, entries and bytes

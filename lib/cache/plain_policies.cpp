@@ -13,7 +13,7 @@ constexpr std::uint64_t kSetNodeBytes = 5 * sizeof(void*);
 
 }  // namespace
 
-Lru::Lru() : EvictionPolicy(heap_charge(sizeof(Lru)), 0) {}
+Lru::Lru() : EvictionPolicy(Hits::order, heap_charge(sizeof(Lru)), 0) {}
 
 void Lru::hit(Node& node) noexcept {
   entries_.remove(node);
@@ -30,7 +30,7 @@ void Lru::moved(Node& from, Node& to) { entries_.replace(from, to); }
 
 EvictionPolicy::Node* Lru::evict(const Node& /*incoming*/) { return entries_.pop_oldest(); }
 
-Lfu::Lfu() : EvictionPolicy(heap_charge(sizeof(Lfu)), 0) {}
+Lfu::Lfu() : EvictionPolicy(Hits::order, heap_charge(sizeof(Lfu)), 0) {}
 
 void Lfu::hit(Node& node) noexcept {
   remove(node);
@@ -59,7 +59,7 @@ EvictionPolicy::Node* Lfu::evict(const Node& /*incoming*/) {
   return victim;
 }
 
-TtlOnly::TtlOnly() : EvictionPolicy(heap_charge(sizeof(TtlOnly)), heap_charge(kSetNodeBytes)) {}
+TtlOnly::TtlOnly() : EvictionPolicy(Hits::counter, heap_charge(sizeof(TtlOnly)), heap_charge(kSetNodeBytes)) {}
 
 bool TtlOnly::SoonestFirst::operator()(const Node* left, const Node* right) const noexcept {
   if (left->expires_at != right->expires_at) return left->expires_at < right->expires_at;

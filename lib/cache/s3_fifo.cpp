@@ -1,14 +1,29 @@
 #include "cache/s3_fifo.hpp"
 
+#include <atomic>
+
 #include "cache/heap_charge.hpp"
 
 namespace tidegate {
+namespace {
+
+/// Hits count without a lock: of two at the same moment one may be lost.
+std::uint8_t frequency_of(EvictionPolicy::Node& node) noexcept {
+  return std::atomic_ref(node.frequency).load(std::memory_order_relaxed);
+}
+void set_frequency(EvictionPolicy::Node& node, unsigned frequency) noexcept {
+  std::atomic_ref(node.frequency).store(static_cast<std::uint8_t>(frequency), std::memory_order_relaxed);
+}
+
+}  // namespace
 
 S3Fifo::S3Fifo(std::uint32_t ghost_capacity)
-    : EvictionPolicy(heap_charge(sizeof(S3Fifo)) + GhostList::heap_bytes(ghost_capacity), 0), ghosts_(ghost_capacity) {}
+    : EvictionPolicy(Hits::counter, heap_charge(sizeof(S3Fifo)) + GhostList::heap_bytes(ghost_capacity), 0),
+      ghosts_(ghost_capacity) {}
 
 void S3Fifo::hit(Node& node) noexcept {
-  if (node.frequency < kMaxFrequency) ++node.frequency;
+  const unsigned frequency = frequency_of(node);
+  if (frequency < kMaxFrequency) set_frequency(node, frequency + 1);
 }
 
 void S3Fifo::admit(Node& newcomer) noexcept {
@@ -37,11 +52,11 @@ void S3Fifo::push_main(Node& node) noexcept {
 
 EvictionPolicy::Node* S3Fifo::evict_small(std::uint64_t ghost_bytes) {
   while (Node* oldest = small_.pop_oldest()) {
-    if (oldest->frequency < kPromoteAt) {
+    if (frequency_of(*oldest) < kPromoteAt) {
       ghosts_.insert(oldest->fingerprint(), oldest->bytes, ghost_bytes);
       return oldest;
     }
-    oldest->frequency = 0;
+    set_frequency(*oldest, 0);
     push_main(*oldest);
   }
   return nullptr;
@@ -50,8 +65,9 @@ EvictionPolicy::Node* S3Fifo::evict_small(std::uint64_t ghost_bytes) {
 EvictionPolicy::Node* S3Fifo::evict_main() noexcept {
   // Ends: each turn takes one from a counter, and all counters are finite.
   while (Node* oldest = main_.pop_oldest()) {
-    if (oldest->frequency == 0) return oldest;
-    --oldest->frequency;
+    const unsigned frequency = frequency_of(*oldest);
+    if (frequency == 0) return oldest;
+    set_frequency(*oldest, frequency - 1);
     push_main(*oldest);
   }
   return nullptr;

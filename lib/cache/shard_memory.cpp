@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstring>
 #include <new>
 
+#include "base/poison.hpp"
 #include "cache/value_facts.hpp"
 
 namespace tidegate {
@@ -33,16 +35,20 @@ std::byte* map(std::uint64_t bytes) {
 
 }  // namespace
 
-ShardMemory::ShardMemory(std::uint64_t bytes, std::size_t first_slots)
+ShardMemory::ShardMemory(std::uint64_t bytes, std::size_t first_slots, ReadSlots& slots, const Sequence& sequence)
     : bytes_(std::clamp(bytes / sizeof(Node) * sizeof(Node), kLeastBytes, Arena::kMostBytes)),
       first_slots_(first_slots),
       base_(map(bytes_)),
       nodes_(reinterpret_cast<Node*>(base_)),
       limit_(bytes_),
       line_(static_cast<Place>(bytes_ / Arena::kStep)),
-      arena_(base_, 0, bytes_) {}
+      arena_(base_, 0, bytes_),
+      held_(slots, sequence, {base_, bytes_}) {}
 
-ShardMemory::~ShardMemory() { ::munmap(base_, bytes_); }
+ShardMemory::~ShardMemory() {
+  unpoison(base_, bytes_);
+  ::munmap(base_, bytes_);
+}
 
 std::uint32_t ShardMemory::nodes_at_once() const noexcept {
   return static_cast<std::uint32_t>(std::clamp(bytes_ / kPage, kFewestNodesAtOnce, kMostNodesAtOnce));
@@ -73,10 +79,20 @@ void ShardMemory::unlist(std::uint32_t number) noexcept {
   --free_nodes_;
 }
 
-/// Nobody can get a reference meanwhile: they are given out under the shard's lock.
-bool ShardMemory::is_movable(std::uint32_t number) const noexcept {
+/// Nobody can get a reference meanwhile: they are given out under the shard's lock, and to readers without it while
+/// nothing changes. Slots first: who has copied a reference out of one may have given it back since.
+bool ShardMemory::is_movable(std::uint32_t number) noexcept {
   Node& node = nodes_[number];
-  return ValueFacts(node.facts).is_linked() && std::atomic_ref(node.references).load(std::memory_order_acquire) == 1;
+  return ValueFacts(node.facts).is_linked() && !held_.contain(node) &&
+         std::atomic_ref(node.references).load(std::memory_order_acquire) == 1;
+}
+
+void ShardMemory::tell_index() noexcept {
+  const std::size_t groups = index_.groups();
+  index_where_.store(
+      groups == 0 ? 0
+                  : std::uint64_t{index_place_} << kGroupsBits | static_cast<std::uint64_t>(std::countr_zero(groups)),
+      std::memory_order_relaxed);
 }
 
 bool ShardMemory::shrink_nodes(std::uint32_t spare, const Moved& moved) {
@@ -130,6 +146,7 @@ bool ShardMemory::has_slot() noexcept {
   index_ = larger;
   if (index_place_ != 0) free(index_place_);
   index_place_ = place;
+  tell_index();
   return true;
 }
 
@@ -187,6 +204,7 @@ bool ShardMemory::move_away(Place place) noexcept {
   if (owner == kIndexOwner) {
     index_place_ = to;
     index_.moved_to(arena_.at(to));
+    tell_index();
   } else {
     nodes_[owner].value = to;
   }
@@ -248,6 +266,7 @@ void ShardMemory::give_pages_back(Place place) noexcept {
 }
 
 void ShardMemory::reset() noexcept {
+  unpoison(base_, bytes_);
   ::madvise(base_, bytes_, MADV_DONTNEED);
   node_bytes_ = 0;
   free_node_ = kNone;
@@ -256,6 +275,7 @@ void ShardMemory::reset() noexcept {
   last_freed_ = 0;
   index_place_ = 0;
   index_ = KeyIndex();
+  tell_index();
   arena_ = Arena(base_, 0, bytes_);
   static_cast<void>(close(arena_.first(), line_));
 }

@@ -5,7 +5,7 @@
 namespace tidegate {
 
 WTinyLfu::WTinyLfu(std::uint32_t sketch_words)
-    : EvictionPolicy(heap_charge(sizeof(WTinyLfu)) + FrequencySketch::heap_bytes(sketch_words), 0),
+    : EvictionPolicy(Hits::order, heap_charge(sizeof(WTinyLfu)) + FrequencySketch::heap_bytes(sketch_words), 0),
       sketch_(sketch_words) {}
 
 void WTinyLfu::push(Node& node, Part part) noexcept {

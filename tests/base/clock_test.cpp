@@ -25,6 +25,15 @@ TEST_CASE("steady clock: alarms ring in order, none before its time") {
   CHECK(order == std::vector<int>{0, 1, 2});
 }
 
+TEST_CASE("steady clock: its coarse time is never ahead of the exact one, and behind by its most at most") {
+  const auto clock = make_steady_clock();
+  for (int reading = 0; reading < 10'000; ++reading) {
+    const TimePoint before = clock->now();
+    const TimePoint coarse = clock->coarse_now();
+    if (coarse > clock->now() || coarse < before - Clock::kMostLag) FAIL_CHECK(reading);
+  }
+}
+
 TEST_CASE("steady clock: a cancelled alarm does not ring, and only once can it be cancelled") {
   const auto clock = make_steady_clock();
   std::atomic<bool> rang = false;

@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "base/poison.hpp"
 #include "cache/key_index.hpp"
 #include "cache_fixtures.hpp"
 
@@ -171,6 +172,30 @@ TEST_CASE("arena: its front is cut off and given back") {
   arena.free(behind);
   CHECK(arena.free_bytes() == arena.total_bytes());
 }
+
+#ifdef TIDEGATE_HAS_POISON
+TEST_CASE("arena: the address sanitizer finds whoever reads a block that is free, wherever its edges have been") {
+  ArenaModel model(4096);
+  Arena& arena = model.arena();
+  const auto poisoned = [](const std::byte* begin, std::size_t bytes) {
+    return __asan_region_is_poisoned(const_cast<std::byte*>(begin), bytes) != nullptr;
+  };
+  const Arena::Place first = arena.allocate(200, 1);
+  const Arena::Place second = arena.allocate(200, 2);
+  const Arena::Place third = arena.allocate(200, 3);
+  CHECK_FALSE(poisoned(arena.at(second), 200));
+  arena.free(second);
+  CHECK_FALSE(poisoned(arena.at(first), 200));
+  CHECK_FALSE(poisoned(arena.at(third), 200));
+  for (std::size_t at = 8; at < 192; at += 8) CHECK(poisoned(arena.at(second) + at, 1));
+  // One stretch with its neighbour: what was between them is free, too.
+  arena.free(first);
+  CHECK(poisoned(arena.at(second), 8));
+  const Arena::Place both = arena.allocate(380, 4);
+  CHECK(both == first);
+  CHECK_FALSE(poisoned(arena.at(both), 380));
+}
+#endif
 
 TEST_CASE("key index: against a map: finds what is there, by all bits, however full, moved or renumbered") {
   std::vector<EvictionPolicy::Node> nodes(900);

@@ -1,6 +1,9 @@
 #include "cache/cache_snapshot.hpp"
 
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <map>
@@ -43,6 +46,32 @@ bool only_true_answers(const CacheSnapshotRead& read, std::size_t count) {
 struct SnapshotFile {
   TemporaryFolder folder;
   std::string path = folder.file("cache.snapshot");
+
+  /// A process that writes snapshots of `few` and of `many` answers in turns until it is killed in the midst of it,
+  /// some time after the `writes`-th has been written.
+  void write_and_be_killed(std::size_t few, std::size_t many, int writes, unsigned later) const {
+    int told[2];
+    REQUIRE(::pipe(told) == 0);
+    const pid_t writer = ::fork();
+    REQUIRE(writer >= 0);
+    if (writer == 0) {
+      const CacheSnapshot snapshots[]{some_answers(few, 1), some_answers(many, 1)};
+      for (std::size_t turn = 0;; ++turn) {
+        if (!write_cache_snapshot(path, snapshots[turn % 2], 1 << 30, kDay) || ::write(told[1], ".", 1) != 1)
+          ::_exit(1);
+      }
+    }
+    ::close(told[1]);
+    char dot = 0;
+    for (int write = 0; write < writes; ++write) REQUIRE(::read(told[0], &dot, 1) == 1);
+    volatile unsigned spent = 0;
+    while (spent < later) spent = spent + 1;
+    ::kill(writer, SIGKILL);
+    int status = 0;
+    REQUIRE(::waitpid(writer, &status, 0) == writer);
+    ::close(told[0]);
+    CHECK(WIFSIGNALED(status));
+  }
 
   [[nodiscard]] CacheSnapshotRead read(std::int64_t now = kDay) const { return read_cache_snapshot(path, now); }
   std::uint64_t write(CacheSnapshot snapshot, std::uint64_t capacity = 1 << 20) const {
@@ -143,6 +172,25 @@ TEST_CASE("cache snapshot: a folder that is not there is an error, and the forme
   file.write(some_answers(1));
   file.folder.write("cache.snapshot.tmp", "what a writer that was killed has left");
   CHECK(file.read().snapshot.answers.size() == 1);
+  CHECK(file.write(some_answers(3)) == 3);
+  CHECK(file.read().snapshot.answers.size() == 3);
+}
+
+TEST_CASE("cache snapshot: after kill -9 while one is written, the former or the new one is there, whole") {
+  const SnapshotFile file;
+  constexpr std::size_t kFew = 100;
+  constexpr std::size_t kMany = 700;
+  int cut = 0;  // kills that have left a file half written
+  for (int round = 0; round < 200 && (round < 20 || cut < 5); ++round) {
+    file.write_and_be_killed(kFew, kMany, 1 + round % 3, 7919U * static_cast<unsigned>(round) % 400'000);
+    cut += std::filesystem::exists(file.path + ".tmp") ? 1 : 0;
+    const auto read = file.read();
+    CHECK(read.skipped == 0);
+    CHECK(read.snapshot.tables.size() == 1);
+    CHECK((read.snapshot.answers.size() == kFew || read.snapshot.answers.size() == kMany));
+    CHECK(only_true_answers(read, kMany));
+  }
+  CHECK(cut >= 5);
   CHECK(file.write(some_answers(3)) == 3);
   CHECK(file.read().snapshot.answers.size() == 3);
 }

@@ -30,7 +30,45 @@ struct Fixture {
   MemoryCache cache;
 };
 
+/// As far behind in its coarse time as a clock may be.
+class LaggingClock final : public Clock {
+ public:
+  [[nodiscard]] TimePoint now() const noexcept override {
+    ++readings;
+    return exact.now();
+  }
+  [[nodiscard]] TimePoint coarse_now() const noexcept override { return exact.now() - kMostLag; }
+  AlarmId call_at(TimePoint when, UniqueFunction<void()> alarm) override {
+    return exact.call_at(when, std::move(alarm));
+  }
+  bool cancel(AlarmId id) override { return exact.cancel(id); }
+
+  ManualClock exact;
+  mutable int readings = 0;
+};
+
 }  // namespace
+
+TEST_CASE("memory cache: lives end to the moment also where the clock's coarse time is behind") {
+  const auto clock = std::make_shared<LaggingClock>();
+  MemoryCache plain({1 << 20, 1}, clock);
+  MemoryCache ageing({1 << 20, 1}, clock, {seconds(40), seconds(5)});
+  plain.put(entry_of(1, 100, seconds(100)));
+  ageing.put(entry_of(1, 100, seconds(100)));
+  const int readings = clock->readings;
+  for (int look_up = 0; look_up < 10; ++look_up) CHECK(plain.find(key_of(1)));
+  CHECK(clock->readings == readings);  // far from its end nobody needs the exact time
+  clock->exact.advance(seconds(60) - Duration(1));
+  CHECK(ageing.find(key_of(1))->age == Age::fresh);
+  clock->exact.advance(Duration(1));
+  CHECK(ageing.find(key_of(1))->age == Age::to_be_renewed);
+  clock->exact.advance(seconds(40) - Duration(1));
+  CHECK(plain.find(key_of(1)));
+  CHECK(plain.get(key_of(1))->time_to_live == Duration(1));
+  clock->exact.advance(Duration(1));
+  CHECK_FALSE(plain.find(key_of(1)));
+  CHECK_FALSE(ageing.find(key_of(1)));
+}
 
 TEST_CASE("stale while revalidate: one asker renews, the others get the old answer, and it ends all the same") {
   Fixture f;

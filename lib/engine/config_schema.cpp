@@ -332,6 +332,8 @@ constexpr std::array kModelFields{
         limits::kPoolSlots),
     field<ModelConfig>({"pool.weight_percent", "percent", "share of the slots against the pool's other models"},
                        ValueType::integer, kWeightPercent, {}, get_pool_weight, set_pool_weight),
+    duration<kOptions, &ModelOptions::slo>(
+        {"slo_us", "", "wished time from arrival to answer, which replicas are reckoned by; 0 = none"}, limits::kSlo),
     choice<kOptions, kCalibration, &CalibrationOptions::mode>(
         {"calibration.mode", "", "whether the model's speed is measured when it is loaded and kept when drained"},
         "on|off"),

@@ -273,6 +273,13 @@ Result<LatencyProfile> Engine::latency_profile(std::string_view name) const {
   return model.pipeline->latency_profile();
 }
 
+Result<ScalingSnapshot> Engine::scaling_snapshot(std::string_view name) const {
+  return contained([&]() -> Result<ScalingSnapshot> {
+    TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
+    return model.pipeline->scaling_snapshot();
+  });
+}
+
 Result<ModelInfo> Engine::model_info(std::string_view name) const {
   TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
   return model.pipeline->info();

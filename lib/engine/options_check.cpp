@@ -150,6 +150,7 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));
   TIDEGATE_CHECK(in_range("admission.max_queued_bytes", admission.max_queued_bytes, limits::kQueuedBytes));
   TIDEGATE_CHECK(in_range("admission.max_tenant_share", admission.max_tenant_share, limits::kTenantShare));
+  TIDEGATE_CHECK(in_range("slo", options.slo, limits::kSlo));
   TIDEGATE_CHECK(in_range("admission.max_standing_delay", admission.max_standing_delay, limits::kStandingDelay));
   return check_tenants(admission);
 }

@@ -66,6 +66,26 @@ LatencyProfile Pipeline::latency_profile() const {
   return core_.profile();
 }
 
+ScalingSnapshot Pipeline::scaling_snapshot() const {
+  ScalingSnapshot snapshot;
+  LaneLoad lane;
+  {
+    MutexLock lock(mutex_);
+    snapshot.now = services_->clock->now();
+    lane = core_.load(snapshot.now);
+  }
+  const auto replicas = static_cast<std::uint32_t>(runners_.size());
+  snapshot.spec_replicas = snapshot.status_replicas = static_cast<std::int32_t>(replicas);
+  lane.model = name_;
+  lane.pool = options_.pool.name;
+  lane.slots_per_replica = std::max(1U, lane.slots / replicas);
+  lane.max_batch_size = options_.batching.max_batch_size;
+  lane.max_batch_tokens = options_.batching.max_batch_tokens;
+  lane.slo = options_.slo;
+  snapshot.lanes.push_back(std::move(lane));
+  return snapshot;
+}
+
 Duration Pipeline::expected_time() const {
   MutexLock lock(mutex_);
   return core_.expected_time(services_->clock->now(), Priority::interactive);

@@ -33,6 +33,10 @@ struct Group {
 /// Empty: enough is known to decide by.
 std::string gap_in(const LaneLoad& lane) {
   if (lane.service.source == LatencySource::none) return "nothing is known of its batch times yet";
+  constexpr std::uint64_t kEnough = 32;  // as for LatencyProfile's predictions
+  if (lane.service.source == LatencySource::learned && lane.service.samples < kEnough) {
+    return fmt::format("only {} of its batches have been timed", lane.service.samples);
+  }
   if (lane.service.predict(1, 1, 1).mean <= Duration::zero()) return "its batch times are zero";
   if (lane.observed <= Duration::zero()) return "nothing is known of its arrivals yet";
   const LaneRate& recent = lane.arrivals_10s;

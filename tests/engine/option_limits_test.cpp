@@ -31,7 +31,8 @@ Result<void> check(const ModelConfig& config) {
 /// others are those of a description.
 bool is_option(const Field<EngineConfig>& field) { return !field.key.starts_with("cache.disk."); }
 bool is_option(const Field<ModelConfig>& field) {
-  return field.key.starts_with("batching.") || field.key.starts_with("admission.") || field.key.starts_with("replica.");
+  return field.key.starts_with("batching.") || field.key.starts_with("admission.") || field.key.starts_with("replica.") ||
+         field.key == "slo_us";
 }
 
 std::string member(std::string_view key, std::int64_t value) {

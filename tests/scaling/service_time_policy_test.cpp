@@ -20,6 +20,7 @@ LaneLoad lane_at(double items_per_s) {
   LaneLoad lane;
   lane.model = "m";
   lane.service.source = LatencySource::learned;
+  lane.service.samples = 200;
   lane.service.base_ns = 2 * kMilli;
   lane.service.per_token_ns = 0.1 * kMilli;
   lane.service.tail95 = 1.2;
@@ -160,6 +161,9 @@ TEST_CASE("what is not known never shrinks the replicas, and every gap is named"
   LaneLoad lane = lane_at(1);
   lane.service.source = LatencySource::none;
   stays(lane, "batch times");
+  lane = lane_at(1);
+  lane.service.samples = 31;
+  stays(lane, "only 31");
   lane = lane_at(1);
   lane.observed = Duration{0};
   stays(lane, "arrivals");

@@ -46,6 +46,11 @@ void write_rate(JsonWriter& json, const char* key, const tidegate::LaneRate& rat
   json.key(key).open('{').key("items_per_s").number(rate.items).key("tokens_per_s").number(rate.tokens).close('}');
 }
 
+void write_shape(JsonWriter& json, const tidegate::ShapeReview& review) {
+  json.key("shape").open('{').member("replicas", review.shape.replicas).member("threads", review.shape.threads);
+  json.member("why", review.why).close('}');
+}
+
 void write_load(JsonWriter& json, const tidegate::ScalingSnapshot& snapshot) {
   const tidegate::LaneLoad& lane = snapshot.lanes.front();
   json.key("load").open('{').member("replicas", static_cast<std::uint64_t>(snapshot.spec_replicas));
@@ -74,8 +79,10 @@ tidegate_status tidegate_model_explain_json(const tidegate_model* model, char** 
     if (!profile) return profile.error();
     const auto snapshot = (*engine)->scaling_snapshot(model->name);
     if (!snapshot) return snapshot.error();
+    const auto shape = (*engine)->shape(model->name);
     JsonWriter json;
     json.open('{');
+    if (shape) write_shape(json, *shape);
     write_profile(json, *profile);
     write_load(json, *snapshot);
     json.key("decisions").open('[');

@@ -202,6 +202,7 @@ Result<int> bench(const Arguments& arguments) {
     fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, arguments.threads, arguments.precision,
                arguments.max_batch_size);
     for (const std::string& note : info->notes) fmt::print("  {}\n", note);
+    if (arguments.cores > 0) fmt::print("{}", engine->shape("model")->why);
   }
   const Step warm_up{"warm-up", 1, CacheMode::bypass};
   const std::vector<std::string> few(

@@ -265,6 +265,9 @@ constexpr std::array kModelFields{
     integer<&ModelConfig::threads>({"threads", "cores", "cores one batch may use", kEncoder | kTorch}, {1, 256}),
     integer<&ModelConfig::replicas>({"replicas", "", "copies that run side by side", kEncoder | kTorch | kSynthetic},
                                     {1, 256}),
+    integer<&ModelConfig::cores>({"cores", "cores", "divided into replicas x threads by measuring; 0 = as these say",
+                                  kEncoder | kTorch | kSynthetic},
+                                 {0, 256}),
     integer<&ModelConfig::replica, &ReplicaOptions::concurrency>(
         {"replica.concurrency", "batches", "batches one replica runs at a time"}, limits::kConcurrency),
     text<&ModelConfig::replica, &ReplicaOptions::variant>(

@@ -1,6 +1,5 @@
 // What a pipeline knows of its model's speed before the first request and after the last.
 #include <array>
-#include <fstream>
 #include <string>
 
 #include "base/replace_file.hpp"
@@ -11,33 +10,10 @@
 #include "request/copy_input.hpp"
 
 namespace tidegate {
-namespace {
-
-/// Far more than a profile needs; a larger file is none.
-constexpr std::size_t kLargestProfile = 64 << 10;
-
-/// Empty where there is no such file.
-std::string read_small_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kLargestProfile + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(std::max<std::streamsize>(0, file.gcount())));
-  return text;
-}
-
-std::string profile_path(const CalibrationOptions& options, const ModelInfo& info) {
-  const std::string& folder = options.folder.empty() ? info.folder : options.folder;
-  // Without a fingerprint nobody can say whose profile it is.
-  if (folder.empty() || !info.deterministic) return {};
-  return folder + "/" + profile_name(profile_key(info));
-}
-
-}  // namespace
-
 Result<void> Pipeline::learn_speed(const CalibrationOptions& options, const BatchingOptions& batching) {
   if (options.mode == Calibration::off || batching.prediction == Prediction::off) return {};
   const ModelInfo& model = info();
-  if (const std::string path = profile_path(options, model); !path.empty()) {
+  if (const std::string path = path_beside(options, model, profile_name(profile_key(model))); !path.empty()) {
     {
       MutexLock lock(mutex_);
       profile_path_ = path;

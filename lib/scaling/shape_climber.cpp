@@ -67,8 +67,11 @@ ShapeClimber::Decision ShapeClimber::go_back(TimePoint now, std::string why) {
 }
 
 void ShapeClimber::failed(TimePoint now) {
-  if (!former_) return;
-  static_cast<void>(go_back(now, {}));
+  if (left_ == current_) return;
+  leave_alone(current_, now);
+  current_ = left_;
+  former_.reset();
+  present_ = {};
 }
 
 ShapeClimber::Decision ShapeClimber::judge(TimePoint now) {
@@ -86,6 +89,7 @@ ShapeClimber::Decision ShapeClimber::judge(TimePoint now) {
 }
 
 ShapeClimber::Decision ShapeClimber::decide(const ShapeSample& sample) {
+  left_ = current_;
   const auto stay = [&](std::string why) { return Decision{ShapeStep::stay, shape(), std::move(why)}; };
   if (shapes_.size() < 2) return stay("there is no other shape");
   const TimePoint now = sample.now;

@@ -37,7 +37,7 @@ class ShapeClimber {
   };
   [[nodiscard]] Decision decide(const ShapeSample& sample);
 
-  /// The change that was just decided could not be made: the former shape serves on.
+  /// The change that was just decided could not be made: the shape that served before serves on.
   void failed(TimePoint now);
 
   [[nodiscard]] ReplicaShape shape() const noexcept { return shapes_[current_].shape; }
@@ -74,6 +74,7 @@ class ShapeClimber {
   std::size_t current_ = 0;
   std::optional<std::size_t> former_{};  ///< set during a trial
   std::size_t last_tried_ = 0;
+  std::size_t left_ = 0;  ///< that served before the last decision
   Record present_{};
   Record before_{};  ///< of the former shape, during a trial
   TimePoint trial_began_{};

@@ -172,6 +172,14 @@ nlohmann::json redis_json(const RedisCacheStats& stats) {
           {"written", stats.written}};
 }
 
+/// What is measured, on what.
+void print_head(const Engine& engine, const Arguments& arguments, std::string_view set, const ModelInfo& info) {
+  fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, info.threads, arguments.precision,
+             arguments.max_batch_size);
+  for (const std::string& note : info.notes) fmt::print("  {}\n", note);
+  if (arguments.cores > 0) fmt::print("{}", engine.shape("model")->why);
+}
+
 Result<int> bench(const Arguments& arguments) {
   const auto chosen = choose_texts(arguments);
   if (!chosen) return chosen.error();
@@ -198,12 +206,7 @@ Result<int> bench(const Arguments& arguments) {
     return profile_text_encoder(options, texts, batch_size);
   });
   if (!profile) return profile.error();
-  if (!arguments.json) {
-    fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, arguments.threads, arguments.precision,
-               arguments.max_batch_size);
-    for (const std::string& note : info->notes) fmt::print("  {}\n", note);
-    if (arguments.cores > 0) fmt::print("{}", engine->shape("model")->why);
-  }
+  if (!arguments.json) print_head(*engine, arguments, set, *info);
   const Step warm_up{"warm-up", 1, CacheMode::bypass};
   const std::vector<std::string> few(
       texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(32, texts.size())));

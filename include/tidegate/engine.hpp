@@ -86,7 +86,7 @@ class Engine {
   /// a neighbouring shape and keeps it where it serves at least 3 % more. Blocks while a shape is loaded; no
   /// request is lost (replace_model). Errors: not_found, unsupported (its shape is fixed), those of the loader.
   [[nodiscard]] Result<ShapeReview> review_shape(std::string_view name = {});
-  /// Of such a model: the shape that serves, and what the last review, or else the choice, has found. Waits for a
+  /// Of such a model: the shape that serves, and why: the choice, or the last change since. Waits for a
   /// review that is under way. Errors: not_found, unsupported.
   [[nodiscard]] Result<ShapeReview> shape(std::string_view name = {}) const;
 

@@ -215,8 +215,9 @@ Result<ShapeReview> Engine::Impl::review(std::string_view name) {
       return std::move(served).error();
     }
   }
-  place->last = {decision.step, decision.shape, std::move(decision.why)};
-  return place->last;
+  ShapeReview review{decision.step, decision.shape, std::move(decision.why)};
+  if (review.step != ShapeStep::stay) place->last = review;
+  return review;
 }
 
 }  // namespace tidegate

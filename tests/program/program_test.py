@@ -199,7 +199,7 @@ class Simulate(unittest.TestCase):
             self.assertIn("replicas", text)
             self.assertIn("SLO 100.000 ms", text)
             code, _, errors = run(*replay, "--target-utilization", "1.5")
-            self.assertEqual(code, 1)
+            self.assertEqual(code, 2)
             self.assertIn("target_utilization", errors)
             profile.write_text("{}")
             code, _, errors = run(*replay)

@@ -6,6 +6,7 @@
 #include "runtime.hpp"
 #include "tidegate/model.h"
 #include "tidegate/queue.hpp"
+#include "tidegate/scaling.hpp"
 
 using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
 using tidegate::Result;
@@ -41,6 +42,28 @@ void write_profile(JsonWriter& json, const tidegate::LatencyProfile& profile) {
   json.key("tail95").number(profile.tail95).key("tail99").number(profile.tail99).close('}');
 }
 
+void write_rate(JsonWriter& json, const char* key, const tidegate::LaneRate& rate) {
+  json.key(key).open('{').key("items_per_s").number(rate.items).key("tokens_per_s").number(rate.tokens).close('}');
+}
+
+void write_shape(JsonWriter& json, const tidegate::ShapeReview& review) {
+  json.key("shape").open('{').member("replicas", review.shape.replicas).member("threads", review.shape.threads);
+  json.member("why", review.why).close('}');
+}
+
+void write_load(JsonWriter& json, const tidegate::ScalingSnapshot& snapshot) {
+  const tidegate::LaneLoad& lane = snapshot.lanes.front();
+  json.key("load").open('{').member("replicas", static_cast<std::uint64_t>(snapshot.spec_replicas));
+  json.member("slots", lane.slots).member("queued_items", lane.queued_items);
+  json.member("queued_tokens", lane.queued_tokens)
+      .member("slo_ns", ns(lane.slo))
+      .member("observed_ns", ns(lane.observed));
+  write_rate(json, "arrivals_10s", lane.arrivals_10s);
+  write_rate(json, "arrivals_60s", lane.arrivals_60s);
+  write_rate(json, "served_10s", lane.served_10s);
+  json.key("utilization_10s").number(lane.utilization_10s).close('}');
+}
+
 }  // namespace
 
 tidegate_status tidegate_model_explain_json(const tidegate_model* model, char** text, size_t* length,
@@ -54,9 +77,14 @@ tidegate_status tidegate_model_explain_json(const tidegate_model* model, char** 
     if (!decisions) return decisions.error();
     const auto profile = (*engine)->latency_profile(model->name);
     if (!profile) return profile.error();
+    const auto snapshot = (*engine)->scaling_snapshot(model->name);
+    if (!snapshot) return snapshot.error();
+    const auto shape = (*engine)->shape(model->name);
     JsonWriter json;
     json.open('{');
+    if (shape) write_shape(json, *shape);
     write_profile(json, *profile);
+    write_load(json, *snapshot);
     json.key("decisions").open('[');
     for (const tidegate::BatchDecision& one : *decisions) write_decision(json, one);
     json.close(']').close('}');

@@ -1,6 +1,7 @@
 // Models: loaded, found, described, supplied by the host.
 #include "tidegate/model.h"
 
+#include <optional>
 #include <utility>
 
 #include "arguments.hpp"
@@ -43,9 +44,10 @@ std::string describe(const std::string& name, const tidegate::ModelInfo& info) {
 /// A model and what serves it.
 struct Served {
   std::string name;
-  std::vector<tidegate::Replica> replicas;
+  std::vector<tidegate::Replica> replicas;  // empty where the engine loads them in a shape of its choice
   tidegate::ModelOptions options;
   std::shared_ptr<HostModel> host{};  // of a model of the program's
+  std::optional<tidegate::ModelConfig> described{};
 };
 
 /// Serves it under its name and makes a handle if one is wanted.
@@ -54,13 +56,19 @@ Result<void> add(tidegate_runtime& runtime, Served served, tidegate_model** mode
   auto handle = std::make_unique<tidegate_model>(runtime.runtime, served.name);
   auto engine = runtime.runtime->use();
   if (!engine) return engine.error();
-  if (auto added = (*engine)->add_model(served.name, std::move(served.replicas), served.options); !added) return added;
+  auto added = served.described ? add_described_model(**engine, *served.described)
+                                : (*engine)->add_model(served.name, std::move(served.replicas), served.options);
+  if (!added) return added;
   if (served.host != nullptr) served.host->own();
   if (model != nullptr) *model = handle.release();
   return {};
 }
 
 Result<void> replace(tidegate_runtime& runtime, Served served) {
+  if (served.described) {
+    return Error(ErrorCode::unsupported,
+                 "cores: a model that replaces another is served as replicas and threads say; leave cores out");
+  }
   auto engine = runtime.runtime->use();
   if (!engine) return engine.error();
   auto replaced = (*engine)->replace_model(served.name, std::move(served.replicas), served.options);
@@ -74,6 +82,7 @@ Result<Served> load(const char* json, size_t length) {
   if (!text) return text.error();
   const auto config = tidegate::parse_model_config(*text);
   if (!config) return config.error();
+  if (config->cores > 0) return Served{config->name, {}, {}, {}, *config};
   auto replicas = tidegate::load_replicas(*config);
   if (!replicas) return replicas.error();
   return Served{config->name, std::move(*replicas), config->options};

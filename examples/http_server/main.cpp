@@ -10,7 +10,11 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
+#include <optional>
+#include <stop_token>
 #include <thread>
 
 #include "session.hpp"
@@ -26,6 +30,7 @@ struct Arguments {
   std::uint16_t port = 8080;
   std::uint32_t threads = std::max(1U, std::thread::hardware_concurrency());
   std::uint32_t replicas = 1;
+  std::uint32_t cores = 0;  ///< above 0: divided into replicas and threads by measuring
   std::uint32_t max_batch_size = 32;
   std::uint32_t max_queued_items = 4096;
   std::uint32_t timeout_ms = 30'000;
@@ -58,6 +63,10 @@ int parse(int argc, char** argv, Arguments& arguments) {
   app.add_option("--threads", arguments.threads, "Cores one batch may use")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
+  app.add_option("--cores", arguments.cores,
+                 "Cores to divide into replicas x threads by measuring, at the start and under load; 0 = as these say")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
   app.add_option("--replicas", arguments.replicas, "Copies of the model")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -80,7 +89,7 @@ int parse(int argc, char** argv, Arguments& arguments) {
   return -1;
 }
 
-Result<std::unique_ptr<ModelRunner>> load_replica(const Arguments& arguments) {
+Result<std::unique_ptr<ModelRunner>> load_replica(const Arguments& arguments, std::uint32_t threads) {
   if (arguments.model.empty())
     return make_synthetic_runner({.base = std::chrono::microseconds(arguments.synthetic_us)});
   TextEncoderOptions options;
@@ -88,7 +97,7 @@ Result<std::unique_ptr<ModelRunner>> load_replica(const Arguments& arguments) {
   options.precision = precision_of(arguments.precision).value_or(Precision::f32);  // CLI11 has checked the name
   options.isa = arguments.isa;
   options.pack_folder = arguments.pack_folder;
-  options.threads = std::max(1U, arguments.threads / arguments.replicas);
+  options.threads = threads;
   return load_text_encoder(options);
 }
 
@@ -101,6 +110,47 @@ class LoopExecutor final : public Executor {
 
  private:
   asio::io_context& context_;
+};
+
+Result<void> add_model(Engine& engine, const Arguments& arguments, const ModelOptions& model) {
+  const auto load = [arguments](ReplicaShape shape) -> Result<std::vector<Replica>> {
+    std::vector<Replica> replicas;
+    for (std::uint32_t i = 0; i < shape.replicas; ++i) {
+      auto runner = load_replica(arguments, shape.threads);
+      if (!runner) return std::move(runner).error();
+      replicas.push_back({*std::move(runner), {}});
+    }
+    return replicas;
+  };
+  if (arguments.cores > 0) return engine.add_model("model", ShapedModel{load, arguments.cores}, model);
+  auto replicas = load({arguments.replicas, std::max(1U, arguments.threads / arguments.replicas)});
+  if (!replicas) return std::move(replicas).error();
+  return engine.add_model("model", *std::move(replicas), model);
+}
+
+/// Has the shape of the model reviewed every ten seconds until it is destroyed.
+class ShapeReviewer {
+ public:
+  explicit ShapeReviewer(Engine& engine)
+      : thread_([&engine, this](const std::stop_token& stop) { run(engine, stop); }) {}
+
+ private:
+  void run(Engine& engine, const std::stop_token& stop) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any wake;
+    while (!wake.wait_for(lock, stop, std::chrono::seconds(10), [&stop] { return stop.stop_requested(); })) {
+      const auto review = engine.review_shape();
+      if (!review) {
+        fmt::print(stderr, "the model keeps its shape: {}\n", review.error().text());
+      } else if (review->step != ShapeStep::stay) {
+        fmt::print(stderr, "{} replicas with {} threads serve: {}\n", review->shape.replicas, review->shape.threads,
+                   review->why);
+      }
+    }
+  }
+
+  std::jthread thread_;
 };
 
 Result<std::shared_ptr<http::Service>> make_service(const Arguments& arguments, asio::io_context& context) {
@@ -117,16 +167,10 @@ Result<std::shared_ptr<http::Service>> make_service(const Arguments& arguments, 
   }
   auto engine = Engine::create(std::move(options));
   if (!engine) return std::move(engine).error();
-  std::vector<Replica> replicas;
-  for (std::uint32_t i = 0; i < arguments.replicas; ++i) {
-    auto runner = load_replica(arguments);
-    if (!runner) return std::move(runner).error();
-    replicas.push_back({*std::move(runner), {}});
-  }
   ModelOptions model;
   model.batching.max_batch_size = arguments.max_batch_size;
   model.admission.max_queued_items = arguments.max_queued_items;
-  if (auto added = engine->add_model("model", std::move(replicas), model); !added) return std::move(added).error();
+  if (auto added = add_model(*engine, arguments, model); !added) return std::move(added).error();
   auto service = std::make_shared<http::Service>(http::Service{*std::move(engine), nullptr, arguments.name, {}});
   service->timeout = std::chrono::milliseconds(arguments.timeout_ms);
   if (!arguments.model.empty()) {
@@ -211,9 +255,12 @@ int main(int argc, char** argv) {
     // A termination signal stops the accepting and lets accepted requests finish.
     asio::signal_set signals(context, SIGINT, SIGTERM);
     std::thread drainer;
+    std::optional<ShapeReviewer> reviewer;
+    if (arguments.cores > 0) reviewer.emplace((*service)->engine);
     signals.async_wait([&](boost::system::error_code, int) {
       listener.close();
       drainer = std::thread([&] {
+        reviewer.reset();
         (*service)->engine.drain(std::chrono::seconds(5));
         asio::post(context, [&] {
           (*service)->on_quiet = [&context] { context.stop(); };

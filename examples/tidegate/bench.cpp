@@ -21,8 +21,9 @@ namespace {
 struct Arguments : ModelArguments {
   std::string input;
   std::size_t texts = 1000;
-  std::size_t explain = 0;  ///< decisions of the queue to print
-  std::string redis;        ///< address of a server; empty = none
+  std::size_t explain = 0;    ///< decisions of the queue to print
+  double advise_slo_ms = -1;  ///< replicas for the last step's load; 0 = without an SLO, below = no advice
+  std::string redis;          ///< address of a server; empty = none
   bool json = false;
   StreamBenchArguments stream;
 };
@@ -144,6 +145,23 @@ Result<std::vector<std::string>> explain(const Engine& engine, std::size_t most)
   return lines;
 }
 
+/// How many replicas the policy would have for the load of the last seconds, and why; empty without --advise.
+Result<std::string> advise(const Engine& engine, double slo_ms) {
+  if (slo_ms < 0) return std::string();
+  auto snapshot = engine.scaling_snapshot("model");
+  if (!snapshot) return std::move(snapshot).error();
+  ServiceTimeOptions options;
+  options.slo = Duration(static_cast<Duration::rep>(slo_ms * 1e6));
+  options.behavior.down.window = Duration::zero();  // the load now, not the most of the past minutes
+  const auto policy = make_service_time_policy(options);
+  if (!policy) return policy.error();
+  ScalingState seen;
+  seen.seen = true;
+  const ScalingDecision decision = (*policy)->decide(*snapshot, std::move(seen));
+  return fmt::format("{} replicas now, {} by service times\n{}", snapshot->spec_replicas, decision.replicas,
+                     decision.explain());
+}
+
 nlohmann::json redis_json(const RedisCacheStats& stats) {
   return {{"hits", stats.hits},
           {"absent", stats.absent},
@@ -152,6 +170,14 @@ nlohmann::json redis_json(const RedisCacheStats& stats) {
           {"breaker_open", stats.refused},
           {"breaker_openings", stats.breaker_openings},
           {"written", stats.written}};
+}
+
+/// What is measured, on what.
+void print_head(const Engine& engine, const Arguments& arguments, std::string_view set, const ModelInfo& info) {
+  fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, info.threads, arguments.precision,
+             arguments.max_batch_size);
+  for (const std::string& note : info.notes) fmt::print("  {}\n", note);
+  if (arguments.cores > 0) fmt::print("{}", engine.shape("model")->why);
 }
 
 Result<int> bench(const Arguments& arguments) {
@@ -180,11 +206,7 @@ Result<int> bench(const Arguments& arguments) {
     return profile_text_encoder(options, texts, batch_size);
   });
   if (!profile) return profile.error();
-  if (!arguments.json) {
-    fmt::print("texts: {}; {} threads, {}, batches of at most {}\n", set, arguments.threads, arguments.precision,
-               arguments.max_batch_size);
-    for (const std::string& note : info->notes) fmt::print("  {}\n", note);
-  }
+  if (!arguments.json) print_head(*engine, arguments, set, *info);
   const Step warm_up{"warm-up", 1, CacheMode::bypass};
   const std::vector<std::string> few(
       texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(32, texts.size())));
@@ -194,7 +216,10 @@ Result<int> bench(const Arguments& arguments) {
   if (!steps) return std::move(steps).error();
   const auto decisions = explain(*engine, arguments.explain);
   if (!decisions) return decisions.error();
+  const auto advice = advise(*engine, arguments.advise_slo_ms);
+  if (!advice) return advice.error();
   if (!arguments.json) {
+    fmt::print("{}", *advice);
     for (const std::string& line : *decisions) fmt::print("{}\n", line);
     if (redis != nullptr) fmt::print("redis: {}\n", redis_json(redis->redis_stats()).dump());
     print_profile(*profile);
@@ -209,6 +234,7 @@ Result<int> bench(const Arguments& arguments) {
               {"max_batch_size", arguments.max_batch_size},
               {"steps", *steps},
               {"decisions", *decisions},
+              {"advice", *advice},
               {"redis", redis != nullptr ? redis_json(redis->redis_stats()) : nlohmann::json()},
               {"profile", profile_json(*profile)}});
   return 0;
@@ -230,6 +256,10 @@ Action add_bench(CLI::App& app) {
   command->add_option("--explain", arguments->explain, "Print why the last so many batches are as they are")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
+  command
+      ->add_option("--advise-slo-ms", arguments->advise_slo_ms,
+                   "Print how many replicas the load of the last seconds needs to be answered within this; 0 = no SLO")
+      ->check(CLI::Range(0.0, 3.6e6));
   command->add_option("--redis", arguments->redis,
                       "Redis server (host:port or unix:/path) that caches instead of the memory");
   command->add_flag("--json", arguments->json, "Print one JSON object");

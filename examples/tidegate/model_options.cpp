@@ -43,6 +43,10 @@ void add_model_options(CLI::App& command, ModelArguments& arguments) {
   command.add_option("--threads", arguments.threads, "Cores one batch may use")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
+  command
+      .add_option("--cores", arguments.cores, "Cores to divide into replicas x threads by measuring; 0 = one replica")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
   command.add_option("--max-batch-size", arguments.max_batch_size, "Most texts in one batch")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -72,20 +76,38 @@ Result<TextEncoderOptions> encoder_options(const ModelArguments& arguments, Prog
   return options;
 }
 
+namespace {
+
+Result<std::vector<Replica>> load_shape(ModelArguments arguments, ReplicaShape shape) {
+  arguments.threads = shape.threads;
+  std::vector<Replica> replicas;
+  for (std::uint32_t i = 0; i < shape.replicas; ++i) {
+    auto runner = load_with_bar(arguments, load_text_encoder);
+    if (!runner) return std::move(runner).error();
+    replicas.push_back({*std::move(runner), {}});
+  }
+  return replicas;
+}
+
+}  // namespace
+
 Result<Engine> open_engine(const ModelArguments& arguments, const CacheOptions& cache) {
-  auto runner = load_with_bar(arguments, load_text_encoder);
-  if (!runner) return std::move(runner).error();
   EngineOptions options;
   options.cache = cache;
   auto engine = Engine::create(std::move(options));
   if (!engine) return engine;
-  std::vector<Replica> replicas;
-  replicas.push_back({*std::move(runner), {}});
   ModelOptions model;
   model.batching.max_batch_size = arguments.max_batch_size;
   // The sender keeps its own window, so the queue need not refuse.
   model.admission = {.max_queued_items = 1U << 22, .max_queued_tokens = 1ULL << 40, .max_queued_bytes = 1ULL << 40};
-  if (auto added = engine->add_model("model", std::move(replicas), model); !added) return std::move(added).error();
+  const auto add = [&]() -> Result<void> {
+    const auto load = [arguments](ReplicaShape shape) { return load_shape(arguments, shape); };
+    if (arguments.cores > 0) return engine->add_model("model", ShapedModel{load, arguments.cores}, model);
+    auto replicas = load({1, arguments.threads});
+    if (!replicas) return std::move(replicas).error();
+    return engine->add_model("model", *std::move(replicas), model);
+  };
+  if (auto added = add(); !added) return std::move(added).error();
   return engine;
 }
 

@@ -17,10 +17,11 @@ struct ModelArguments {
   std::string pack_folder;
   std::string calibration;    ///< file; empty = none
   std::uint32_t threads = 0;  ///< set from the machine by add_model_options
+  std::uint32_t cores = 0;    ///< above 0: divided into replicas and threads by measuring, whatever `threads` says
   std::uint32_t max_batch_size = 32;
 };
 
-/// Adds --model, --precision, --isa, --pack-folder, --calibration, --threads and
+/// Adds --model, --precision, --isa, --pack-folder, --calibration, --threads, --cores and
 /// --max-batch-size.
 void add_model_options(CLI::App& command, ModelArguments& arguments);
 

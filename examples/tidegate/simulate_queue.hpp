@@ -17,6 +17,13 @@ struct QueueArguments {
   double row_us = 0;
   std::uint64_t queue_delay_us = 0;
   std::size_t explain = 0;  ///< decisions to print
+  std::string service_profile;
+  bool autoscale = false;
+  ServiceTimeOptions scaling;
+  double slo_ms = 0;
+  double replica_start_ms = 0;
+  double scaling_interval_ms = 2000;
+  double scale_down_window_s = 300;
 };
 
 /// Declares its options; answers the one that chooses it.

@@ -33,6 +33,9 @@ struct ModelConfig {
   SyntheticOptions synthetic{};   ///< its `rows` is not read
   std::string fingerprint;        ///< host: names model and version; empty = never cached
   std::uint32_t replicas = 1;
+  /// Not of kind host. Above 0: `replicas` and `threads` are not read, and the shape of so many cores is chosen
+  /// by measuring (Engine::add_model of a ShapedModel). 0 = the shape is replicas x threads.
+  std::uint32_t cores = 0;
   ReplicaOptions replica{};
   ModelOptions options{};
 };
@@ -76,6 +79,13 @@ struct EngineConfig {
 /// checked. Errors: as load_text_encoder and load_torchscript; invalid_argument
 /// for kind `host`.
 [[nodiscard]] Result<std::vector<Replica>> load_replicas(const ModelConfig& config);
+
+/// The same in any shape; `config.cores` above 0.
+[[nodiscard]] ShapedModel shaped_model(ModelConfig config);
+
+/// Loads and adds it under its name: in the shape that is described, or that is measured to be the best.
+/// Errors: as load_replicas and Engine::add_model.
+[[nodiscard]] Result<void> add_described_model(Engine& engine, const ModelConfig& config);
 
 /// Creates an engine with its cache tiers and loads every model of the description.
 /// Errors: as make_redis_cache, open_disk_cache, Engine::create, load_replicas and Engine::add_model.

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "tidegate/cache.hpp"
+#include "tidegate/calibration.hpp"
 #include "tidegate/metrics.hpp"
 #include "tidegate/queue.hpp"
-#include "tidegate/router.hpp"
-#include "tidegate/runner.hpp"
+#include "tidegate/scaling.hpp"
 #include "tidegate/semantic.hpp"
 #include "tidegate/stream.hpp"
 
@@ -32,29 +32,12 @@ struct EngineOptions {
   Duration drain_timeout = std::chrono::seconds(5);
 };
 
-struct Replica {
-  std::unique_ptr<ModelRunner> runner;
-  ReplicaOptions options{};
-};
-
-/// Whether a model's speed is measured when it is added, and kept when it is drained.
-enum class Calibration : std::uint8_t { on, off };
-
-/// What is known of a model's speed before its first request. When it is added, a profile
-/// that an earlier run has kept is read, or a few batches are run, for about 300 ms at most. A
-/// single batch that takes longer is not cut short.
-struct CalibrationOptions {
-  Calibration mode = Calibration::on;
-  std::vector<Input> inputs{};  ///< of about three lengths; empty = ModelInfo::sample_texts
-  /// Where the profile is kept; empty = ModelInfo::folder, and nowhere if that is empty too.
-  std::string folder{};
-};
-
 struct ModelOptions {
   BatchingOptions batching{};
   AdmissionOptions admission{};
   CalibrationOptions calibration{};
   PoolOptions pool{};                              ///< needs max_queue_delay 0
+  Duration slo{0};                                 ///< arrival to answer, wished for: LaneLoad::slo; 0 = none
   std::optional<SemanticCacheOptions> semantic{};  ///< empty = only equal requests share answers
 };
 
@@ -93,6 +76,19 @@ class Engine {
   /// models), out_of_memory, unavailable (no thread), not_found (the embedder of a semantic tier,
   /// which must be added first).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
+
+  /// As add_model, in the shape that serves the most within ModelOptions::slo: each is loaded and measured for
+  /// 300 ms at most, or what an earlier run has kept of them is read. Without samples, or without
+  /// calibration, one replica has all cores. Errors: as add_model, and those of the loader.
+  [[nodiscard]] Result<void> add_model(std::string name, ShapedModel model, ModelOptions options = {});
+
+  /// Of a model with shapes, to be called every ten seconds or so: while its load is 0.7 or more, tries now and then
+  /// a neighbouring shape and keeps it where it serves at least 3 % more. Blocks while a shape is loaded; no
+  /// request is lost (replace_model). Errors: not_found, unsupported (its shape is fixed), those of the loader.
+  [[nodiscard]] Result<ShapeReview> review_shape(std::string_view name = {});
+  /// Of such a model: the shape that serves, and why: the choice, or the last change since. Waits for a
+  /// review that is under way. Errors: not_found, unsupported.
+  [[nodiscard]] Result<ShapeReview> shape(std::string_view name = {}) const;
 
   /// Serves `name` from other replicas from now on, without losing a request: new ones go to
   /// the new version at once. What waits for the former goes there too, where the new one takes
@@ -181,6 +177,9 @@ class Engine {
   /// What the queue knows about a model's speed, and from where; empty name = the only one.
   /// Errors: not_found.
   [[nodiscard]] Result<LatencyProfile> latency_profile(std::string_view name = {}) const;
+  /// A model's replicas, and its lane with service times, arrivals and what waits, for a policy
+  /// (make_service_time_policy); empty name = the only model. Errors: not_found, out_of_memory.
+  [[nodiscard]] Result<ScalingSnapshot> scaling_snapshot(std::string_view name = {}) const;
 
  private:
   struct Impl;

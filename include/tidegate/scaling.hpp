@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tidegate/hpa.hpp"
+#include "tidegate/lane_load.hpp"
 #include "tidegate/result.hpp"
 #include "tidegate/time.hpp"
 
@@ -56,6 +58,7 @@ struct ScalingSnapshot {
   PodSelection selection = PodSelection::known;
   std::vector<ScalingPod> pods;
   std::vector<MetricReading> readings;  ///< one for each of the policy's metrics, in order
+  std::vector<LaneLoad> lanes{};        ///< of the models that the replicas run; policies by metrics read none
 };
 
 // ---- what a policy remembers and answers ----------------------------------------
@@ -133,67 +136,24 @@ class ScalingPolicy {
 /// Always this many. Errors: invalid_argument (negative).
 [[nodiscard]] Result<std::unique_ptr<ScalingPolicy>> make_fixed_policy(std::int32_t replicas);
 
-enum class HpaMetricKind : std::uint8_t {
-  utilization,       ///< resource, percent of the pods' requests
-  resource_average,  ///< resource, milli-units per pod
-  pods,              ///< any per-pod metric, milli-units per pod
-  object_value,      ///< one number, scaled by ready pods
-  object_average,    ///< one number, shared out over pods
-  external_value,
-  external_average,
-  unrecognized,  ///< a kind this build does not know: counts as a metric that failed
+enum class TailQuantile : std::uint8_t { p95, p99 };
+
+/// How many replicas the service times that the queues have learned ask for. Of a lane: the largest
+/// batch whose time once in twenty (`tail`) stays within half of the SLO; the fewest replicas on
+/// which arrivals, and what waits spread over `backlog_time`, keep its slots busy for less than
+/// `target_utilization`, and on which wait and batch together stay within the SLO. The most
+/// that any lane, or pool of lanes, needs. Without service times or arrivals the size stays.
+struct ServiceTimeOptions {
+  std::int32_t min_replicas = 1;    ///< >= 1
+  std::int32_t max_replicas = 16;   ///< min_replicas to 10000
+  double target_utilization = 0.7;  ///< above 0, below 1
+  Duration slo{0};                  ///< arrival to answer, of lanes that have none of their own; 0 = none
+  TailQuantile tail = TailQuantile::p95;
+  Duration backlog_time = std::chrono::seconds(5);  ///< > 0
+  HpaBehavior behavior{};                           ///< windows and rates of changes; as the HPA's where unset
 };
 
-struct HpaMetric {
-  HpaMetricKind kind = HpaMetricKind::utilization;
-  std::string name = "cpu";  ///< resource ("cpu" has readiness rules of its own) or metric
-  std::string container{};   ///< resource metrics: of this container only; empty = the pod
-  std::int64_t target = 80;  ///< percent or milli-units, > 0
-};
-
-enum class HpaRateUnit : std::uint8_t { pods, percent };
-struct HpaRate {
-  HpaRateUnit unit = HpaRateUnit::percent;
-  std::int32_t value = 100;  ///< > 0
-  Duration period = std::chrono::seconds(15);
-};
-
-enum class HpaSelect : std::uint8_t { max_change, min_change, disabled };
-
-/// One direction. Unset fields take Kubernetes' defaults.
-struct HpaRules {
-  std::optional<Duration> window{};  ///< up 0, down `downscale_window`
-  HpaSelect select = HpaSelect::max_change;
-  std::vector<HpaRate> rates{};       ///< up 4 pods or 100 % in 15 s, down 100 % in 15 s
-  std::optional<double> tolerance{};  ///< `HpaOptions::tolerance`
-};
-
-struct HpaBehavior {
-  HpaRules up{};
-  HpaRules down{};
-};
-
-/// What zero replicas mean. `by_minimum`: someone's wish, unless min_replicas is 0
-/// too. `by_condition` (newer): someone's wish, unless the policy itself went there.
-enum class HpaZero : std::uint8_t { by_minimum, by_condition };
-
-/// Defaults are those of the Kubernetes controller.
-struct HpaOptions {
-  std::int32_t min_replicas = 1;   ///< >= 0
-  std::int32_t max_replicas = 10;  ///< >= max(1, min_replicas)
-  std::vector<HpaMetric> metrics{HpaMetric{}};
-  double tolerance = 0.1;  ///< of the ratio to the target, both ways
-  Duration downscale_window = std::chrono::seconds(300);
-  Duration cpu_initialization_period = std::chrono::seconds(300);
-  Duration initial_readiness_delay = std::chrono::seconds(30);
-  double scale_up_factor = 2.0;  ///< without behavior: a step at most max(factor * now, min)
-  std::int32_t scale_up_min = 4;
-  std::optional<HpaBehavior> behavior{};
-  HpaZero zero = HpaZero::by_minimum;
-};
-
-/// Kubernetes HorizontalPodAutoscaler v2, decision for decision.
 /// Errors: invalid_argument (names the option and its range).
-[[nodiscard]] Result<std::unique_ptr<ScalingPolicy>> make_hpa_policy(HpaOptions options);
+[[nodiscard]] Result<std::unique_ptr<ScalingPolicy>> make_service_time_policy(ServiceTimeOptions options);
 
 }  // namespace tidegate

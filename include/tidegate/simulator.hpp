@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "tidegate/queue.hpp"
 #include "tidegate/result.hpp"
 #include "tidegate/runner.hpp"
+#include "tidegate/scaling.hpp"
 
 namespace tidegate {
 
@@ -94,13 +96,26 @@ struct QueueArrival {
 struct QueueReplayOptions {
   BatchingOptions batching{};
   AdmissionOptions admission{};
-  std::uint32_t slots = 1;  ///< batches that run at a time, >= 1
+  std::uint32_t slots = 1;  ///< batches that run at a time, >= 1; with `scaling` on each replica
+  /// Sets the number of replicas, one at first, all through the trace; null = there is one.
+  std::shared_ptr<const ScalingPolicy> scaling{};
+  Duration scaling_interval = std::chrono::seconds(2);  ///< between two decisions, > 0
+  Duration replica_start{0};                            ///< from a decision until a new replica runs batches
+  Duration slo{0};                                      ///< as ModelOptions::slo; answers within it are counted
   BatchLayout layout = BatchLayout::packed;
   LatencyProfile service{};  ///< what a batch takes; some of it above zero
   /// 0: every batch takes its mean. Else times are drawn between the quantiles of the
   /// profile's tails, equal ones for equal seeds.
   std::uint64_t seed = 0;
   std::function<void(double done)> progress{};  ///< called now and then with 0 to 1; may be empty
+};
+
+/// A decision of the scaling policy that changed the number of replicas.
+struct ReplicaChange {
+  Duration at{0};  ///< since the trace began
+  std::int32_t from = 0;
+  std::int32_t to = 0;
+  std::string why;  ///< ScalingDecision::explain
 };
 
 /// How the requests of a trace fared.
@@ -116,6 +131,10 @@ struct QueueReplay {
   Duration span{0};                   ///< first arrival to last end
   Duration wait_p50{0}, wait_p99{0};  ///< arrival to the start of its batch, of answered requests
   Duration total_p50{0}, total_p99{0};
+  std::uint64_t within_slo = 0;          ///< answered within `slo`
+  double replica_seconds = 0;            ///< that replicas were asked for, starting ones included
+  std::int32_t most_replicas = 1;        ///< at a time
+  std::vector<ReplicaChange> changes{};  ///< with a policy: all of them
   double busy = 0;                       ///< share of the slots' time in which they ran
   std::vector<BatchDecision> decisions;  ///< the last 256
 

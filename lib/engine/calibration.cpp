@@ -9,19 +9,11 @@
 #include "request/copy_input.hpp"
 
 namespace tidegate {
-namespace {
 
-struct Plan {
-  const PreparedInput* input = nullptr;
-  std::uint32_t copies = 1;
-  BatchShape shape{};
-};
-
-/// The batches the caps allow, by the tokens in them.
-std::vector<Plan> plan_of(const std::vector<PreparedInput>& inputs, const BatchingOptions& batching) {
-  std::vector<Plan> plans;
+std::vector<CalibrationPlan> calibration_plans(std::span<const PreparedInput> inputs, const BatchingOptions& batching) {
+  std::vector<CalibrationPlan> plans;
   for (const PreparedInput& input : inputs) {
-    Plan plan{&input};
+    CalibrationPlan plan{&input};
     for (const std::uint32_t copies : {1U, 2U, 4U, 8U}) {
       while (plan.copies < copies || plan.shape.rows == 0) {
         plan.shape.add(at_least_one(input.size));
@@ -35,12 +27,11 @@ std::vector<Plan> plan_of(const std::vector<PreparedInput>& inputs, const Batchi
     }
   }
   std::stable_sort(plans.begin(), plans.end(),
-                   [](const Plan& a, const Plan& b) { return a.shape.tokens < b.shape.tokens; });
+                   [](const CalibrationPlan& a, const CalibrationPlan& b) { return a.shape.tokens < b.shape.tokens; });
   return plans;
 }
 
-/// Error: what the model said of the first item it failed on.
-Result<Duration> time_of(ModelRunner& runner, const Plan& plan, const Clock& clock) {
+Result<Duration> time_of(ModelRunner& runner, const CalibrationPlan& plan, const Clock& clock) {
   std::vector<BatchItem> items(plan.copies);
   for (BatchItem& item : items) item.input = plan.input;
   const TimePoint start = clock.now();
@@ -52,8 +43,6 @@ Result<Duration> time_of(ModelRunner& runner, const Plan& plan, const Clock& clo
   return time;
 }
 
-}  // namespace
-
 Result<std::vector<CalibrationPoint>> calibrate(ModelRunner& runner, std::span<const Input> inputs,
                                                 const BatchingOptions& batching, const Clock& clock) {
   const TimePoint start = clock.now();
@@ -63,7 +52,7 @@ Result<std::vector<CalibrationPoint>> calibrate(ModelRunner& runner, std::span<c
     if (!ready) return std::vector<CalibrationPoint>{};
     prepared.push_back(*std::move(ready));
   }
-  const std::vector<Plan> plans = plan_of(prepared, batching);
+  const std::vector<CalibrationPlan> plans = calibration_plans(prepared, batching);
   std::vector<CalibrationPoint> points;
   if (plans.empty()) return points;
   // The first batch touches memory that later ones find ready, so it is no measurement.

@@ -21,6 +21,18 @@ struct CalibrationPoint {
 /// judged by the one before; the first has no judge.
 inline constexpr Duration kCalibrationBudget = std::chrono::milliseconds(300);
 
+/// A batch to be run: so many copies of one input.
+struct CalibrationPlan {
+  const PreparedInput* input = nullptr;
+  std::uint32_t copies = 1;
+  BatchShape shape{};
+};
+/// The batches that the caps allow, by the tokens in them. `inputs` outlive them.
+[[nodiscard]] std::vector<CalibrationPlan> calibration_plans(std::span<const PreparedInput> inputs,
+                                                             const BatchingOptions& batching);
+/// Runs it. Error: what the model said of the first item it failed on.
+[[nodiscard]] Result<Duration> time_of(ModelRunner& runner, const CalibrationPlan& plan, const Clock& clock);
+
 /// Empty where an input cannot be prepared or nothing could be run. Error: the model fails
 /// on its samples. Keeps to the caps of `batching`; counts nowhere.
 [[nodiscard]] Result<std::vector<CalibrationPoint>> calibrate(ModelRunner& runner, std::span<const Input> inputs,

@@ -42,13 +42,28 @@ Result<std::vector<Replica>> load_replicas(const ModelConfig& config) {
   return replicas;
 }
 
+ShapedModel shaped_model(ModelConfig config) {
+  const std::uint32_t cores = config.cores;
+  return {[config = std::move(config)](ReplicaShape shape) mutable {
+            config.replicas = shape.replicas;
+            config.threads = shape.threads;
+            return load_replicas(config);
+          },
+          cores};
+}
+
+Result<void> add_described_model(Engine& engine, const ModelConfig& config) {
+  if (config.cores > 0) return engine.add_model(config.name, shaped_model(config), config.options);
+  TIDEGATE_TRY(std::vector<Replica> replicas, load_replicas(config));
+  return engine.add_model(config.name, std::move(replicas), config.options);
+}
+
 Result<Engine> create_engine(const EngineConfig& config) {
   EngineOptions options = config.engine;
   TIDEGATE_CHECK(config::add_tiers(options, config));
   TIDEGATE_TRY(Engine engine, Engine::create(std::move(options)));
   for (const ModelConfig& model : config.models) {
-    TIDEGATE_TRY(std::vector<Replica> replicas, load_replicas(model));
-    TIDEGATE_CHECK(engine.add_model(model.name, std::move(replicas), model.options));
+    TIDEGATE_CHECK(add_described_model(engine, model));
   }
   return engine;
 }

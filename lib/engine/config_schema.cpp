@@ -265,6 +265,9 @@ constexpr std::array kModelFields{
     integer<&ModelConfig::threads>({"threads", "cores", "cores one batch may use", kEncoder | kTorch}, {1, 256}),
     integer<&ModelConfig::replicas>({"replicas", "", "copies that run side by side", kEncoder | kTorch | kSynthetic},
                                     {1, 256}),
+    integer<&ModelConfig::cores>({"cores", "cores", "divided into replicas x threads by measuring; 0 = as these say",
+                                  kEncoder | kTorch | kSynthetic},
+                                 {0, 256}),
     integer<&ModelConfig::replica, &ReplicaOptions::concurrency>(
         {"replica.concurrency", "batches", "batches one replica runs at a time"}, limits::kConcurrency),
     text<&ModelConfig::replica, &ReplicaOptions::variant>(
@@ -332,6 +335,8 @@ constexpr std::array kModelFields{
         limits::kPoolSlots),
     field<ModelConfig>({"pool.weight_percent", "percent", "share of the slots against the pool's other models"},
                        ValueType::integer, kWeightPercent, {}, get_pool_weight, set_pool_weight),
+    duration<kOptions, &ModelOptions::slo>(
+        {"slo_us", "", "wished time from arrival to answer, which replicas are reckoned by; 0 = none"}, limits::kSlo),
     choice<kOptions, kCalibration, &CalibrationOptions::mode>(
         {"calibration.mode", "", "whether the model's speed is measured when it is loaded and kept when drained"},
         "on|off"),

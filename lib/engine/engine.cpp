@@ -31,35 +31,6 @@ std::shared_ptr<Services> make_services(const EngineOptions& options, std::share
   return services;
 }
 
-Result<void> check_replicas(const std::string& name, const std::vector<Replica>& replicas) {
-  const auto refuse = [&](const char* why) {
-    return Error(ErrorCode::invalid_argument, fmt::format("model '{}': {}", name, why));
-  };
-  if (name.empty()) return Error(ErrorCode::invalid_argument, "a model needs a name");
-  if (replicas.empty()) return refuse("needs at least one replica");
-  for (const Replica& replica : replicas) {
-    if (replica.runner == nullptr) return refuse("a replica has no runner");
-    TIDEGATE_CHECK(check_options(replica.options));
-    if (replica.runner->info().fingerprint != replicas.front().runner->info().fingerprint) {
-      return refuse("replicas differ in fingerprint; equal answers need equal models");
-    }
-  }
-  return {};
-}
-
-/// Texts are cut to max_tokens: the longest must find room in a batch and in the queue.
-Result<void> check_longest_item(const std::string& name, const ModelInfo& info, const ModelOptions& options) {
-  const auto check = [&](const char* option, std::uint64_t value) -> Result<void> {
-    if (info.max_tokens <= value) return {};
-    return Error(ErrorCode::invalid_argument,
-                 fmt::format("model '{}': {} is {}, but one item of the model may have {} tokens and could then never "
-                             "run; raise it to that at least",
-                             name, option, value, info.max_tokens));
-  };
-  TIDEGATE_CHECK(check("batching.max_batch_tokens", options.batching.max_batch_tokens));
-  return check("admission.max_queued_tokens", options.admission.max_queued_tokens);
-}
-
 /// Setting up starts threads and reserves memory; what the system refuses is an Error.
 template <class Setup>
 auto contained(Setup&& setup) -> decltype(setup()) {
@@ -136,7 +107,28 @@ Result<void> Engine::add_model(std::string name, std::vector<Replica> replicas, 
 Result<void> Engine::replace_model(std::string name, std::vector<Replica> replicas, ModelOptions options) {
   TIDEGATE_CHECK(check_options(options));
   TIDEGATE_CHECK(check_replicas(name, replicas));
-  return contained([&] { return impl_->replace(name, std::move(replicas), options); });
+  return contained([&]() -> Result<void> {
+    TIDEGATE_CHECK(impl_->replace(name, std::move(replicas), options));
+    impl_->forget_shapes(name);
+    return {};
+  });
+}
+
+Result<void> Engine::add_model(std::string name, ShapedModel model, ModelOptions options) {
+  TIDEGATE_CHECK(check_options(options));
+  return contained([&] { return impl_->add_shaped(name, std::move(model), std::move(options)); });
+}
+
+Result<ShapeReview> Engine::review_shape(std::string_view name) {
+  return contained([&] { return impl_->review(name); });
+}
+
+Result<ShapeReview> Engine::shape(std::string_view name) const {
+  return contained([&]() -> Result<ShapeReview> {
+    TIDEGATE_TRY(const std::shared_ptr<ShapedPlace> place, impl_->find_shaped(name));
+    MutexLock lock(place->mutex);
+    return place->last;
+  });
 }
 
 /// The embedder is kept by its engine only; a text that finds it gone is simply not compared.
@@ -271,6 +263,13 @@ Result<std::optional<SemanticCacheStats>> Engine::semantic_stats(std::string_vie
 Result<LatencyProfile> Engine::latency_profile(std::string_view name) const {
   TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
   return model.pipeline->latency_profile();
+}
+
+Result<ScalingSnapshot> Engine::scaling_snapshot(std::string_view name) const {
+  return contained([&]() -> Result<ScalingSnapshot> {
+    TIDEGATE_TRY(const Impl::Found model, impl_->find(name));
+    return model.pipeline->scaling_snapshot();
+  });
 }
 
 Result<ModelInfo> Engine::model_info(std::string_view name) const {

@@ -150,8 +150,37 @@ Result<void> check_options(const ModelOptions& options) {
   TIDEGATE_CHECK(in_range("admission.max_queued_tokens", admission.max_queued_tokens, limits::kQueuedTokens));
   TIDEGATE_CHECK(in_range("admission.max_queued_bytes", admission.max_queued_bytes, limits::kQueuedBytes));
   TIDEGATE_CHECK(in_range("admission.max_tenant_share", admission.max_tenant_share, limits::kTenantShare));
+  TIDEGATE_CHECK(in_range("slo", options.slo, limits::kSlo));
   TIDEGATE_CHECK(in_range("admission.max_standing_delay", admission.max_standing_delay, limits::kStandingDelay));
   return check_tenants(admission);
+}
+
+Result<void> check_replicas(const std::string& name, const std::vector<Replica>& replicas) {
+  const auto refuse = [&](const char* why) {
+    return Error(ErrorCode::invalid_argument, fmt::format("model '{}': {}", name, why));
+  };
+  if (name.empty()) return Error(ErrorCode::invalid_argument, "a model needs a name");
+  if (replicas.empty()) return refuse("needs at least one replica");
+  for (const Replica& replica : replicas) {
+    if (replica.runner == nullptr) return refuse("a replica has no runner");
+    TIDEGATE_CHECK(check_options(replica.options));
+    if (replica.runner->info().fingerprint != replicas.front().runner->info().fingerprint) {
+      return refuse("replicas differ in fingerprint; equal answers need equal models");
+    }
+  }
+  return {};
+}
+
+Result<void> check_longest_item(const std::string& name, const ModelInfo& info, const ModelOptions& options) {
+  const auto check = [&](const char* option, std::uint64_t value) -> Result<void> {
+    if (info.max_tokens <= value) return {};
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("model '{}': {} is {}, but one item of the model may have {} tokens and could then never "
+                             "run; raise it to that at least",
+                             name, option, value, info.max_tokens));
+  };
+  TIDEGATE_CHECK(check("batching.max_batch_tokens", options.batching.max_batch_tokens));
+  return check("admission.max_queued_tokens", options.admission.max_queued_tokens);
 }
 
 Result<void> check_options(const StreamOptions& options) {

@@ -11,4 +11,10 @@ namespace tidegate {
 [[nodiscard]] Result<void> check_options(const ReplicaOptions& options);
 [[nodiscard]] Result<void> check_options(const StreamOptions& options);
 
+/// At least one, with runners of one fingerprint. Errors: invalid_argument, naming the model.
+[[nodiscard]] Result<void> check_replicas(const std::string& name, const std::vector<Replica>& replicas);
+/// Texts are cut to max_tokens: the longest must find room in a batch and in the queue.
+[[nodiscard]] Result<void> check_longest_item(const std::string& name, const ModelInfo& info,
+                                              const ModelOptions& options);
+
 }  // namespace tidegate

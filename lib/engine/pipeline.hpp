@@ -98,6 +98,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] SchedulerStats stats() const;
   [[nodiscard]] std::uint32_t held() const;  ///< requests that have ended and wait for their turn
   [[nodiscard]] LatencyProfile latency_profile() const;
+  [[nodiscard]] ScalingSnapshot scaling_snapshot() const;
   [[nodiscard]] Duration expected_time() const;  ///< of an interactive request that came now
   [[nodiscard]] std::optional<SemanticCacheStats> semantic_stats() const;
   [[nodiscard]] std::vector<BatchDecision> decisions() const;

@@ -1,6 +1,5 @@
 // What a pipeline knows of its model's speed before the first request and after the last.
 #include <array>
-#include <fstream>
 #include <string>
 
 #include "base/replace_file.hpp"
@@ -11,33 +10,10 @@
 #include "request/copy_input.hpp"
 
 namespace tidegate {
-namespace {
-
-/// Far more than a profile needs; a larger file is none.
-constexpr std::size_t kLargestProfile = 64 << 10;
-
-/// Empty where there is no such file.
-std::string read_small_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kLargestProfile + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(std::max<std::streamsize>(0, file.gcount())));
-  return text;
-}
-
-std::string profile_path(const CalibrationOptions& options, const ModelInfo& info) {
-  const std::string& folder = options.folder.empty() ? info.folder : options.folder;
-  // Without a fingerprint nobody can say whose profile it is.
-  if (folder.empty() || !info.deterministic) return {};
-  return folder + "/" + profile_name(profile_key(info));
-}
-
-}  // namespace
-
 Result<void> Pipeline::learn_speed(const CalibrationOptions& options, const BatchingOptions& batching) {
   if (options.mode == Calibration::off || batching.prediction == Prediction::off) return {};
   const ModelInfo& model = info();
-  if (const std::string path = profile_path(options, model); !path.empty()) {
+  if (const std::string path = path_beside(options, model, profile_name(profile_key(model))); !path.empty()) {
     {
       MutexLock lock(mutex_);
       profile_path_ = path;
@@ -64,6 +40,26 @@ Result<void> Pipeline::learn_speed(const CalibrationOptions& options, const Batc
 LatencyProfile Pipeline::latency_profile() const {
   MutexLock lock(mutex_);
   return core_.profile();
+}
+
+ScalingSnapshot Pipeline::scaling_snapshot() const {
+  ScalingSnapshot snapshot;
+  LaneLoad lane;
+  {
+    MutexLock lock(mutex_);
+    snapshot.now = services_->clock->now();
+    lane = core_.load(snapshot.now);
+  }
+  const auto replicas = static_cast<std::uint32_t>(runners_.size());
+  snapshot.spec_replicas = snapshot.status_replicas = static_cast<std::int32_t>(replicas);
+  lane.model = name_;
+  lane.pool = options_.pool.name;
+  lane.slots_per_replica = std::max(1U, lane.slots / replicas);
+  lane.max_batch_size = options_.batching.max_batch_size;
+  lane.max_batch_tokens = options_.batching.max_batch_tokens;
+  lane.slo = options_.slo;
+  snapshot.lanes.push_back(std::move(lane));
+  return snapshot;
 }
 
 Duration Pipeline::expected_time() const {

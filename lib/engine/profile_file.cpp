@@ -2,61 +2,20 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fstream>
 
 #include "base/sha256.hpp"
-#include "engine/json_tree.hpp"
+#include "engine/json_reading.hpp"
 
 namespace tidegate {
 namespace {
 
 constexpr std::int64_t kVersion = 1;
 
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(": ");
-    if (colon != std::string::npos && line.starts_with("model name")) return line.substr(colon + 2);
-  }
-  return "unknown";
-}
-
 std::string_view layout_name(BatchLayout layout) { return layout == BatchLayout::packed ? "packed" : "padded"; }
-
-const JsonTree* member(const JsonTree& tree, std::string_view name) {
-  const auto* object = tree.as<JsonTree::Object>();
-  if (object == nullptr) return nullptr;
-  for (const JsonMember& one : *object) {
-    if (one.name == name) return &one.value;
-  }
-  return nullptr;
-}
-
-/// A finite number that is not negative.
-std::optional<double> number(const JsonTree* tree) {
-  if (tree == nullptr) return std::nullopt;
-  double value = -1;
-  if (const auto* whole = tree->as<std::int64_t>()) {
-    value = static_cast<double>(*whole);
-  } else if (const auto* large = tree->as<std::uint64_t>()) {
-    value = static_cast<double>(*large);
-  } else if (const auto* real = tree->as<JsonTree::Real>()) {
-    const char* const end = real->digits.data() + real->digits.size();
-    const auto parsed = std::from_chars(real->digits.data(), end, value);
-    if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
-  }
-  if (!std::isfinite(value) || value < 0) return std::nullopt;
-  return value;
-}
-
-bool is_text(const JsonTree* tree, std::string_view text) {
-  const auto* held = tree == nullptr ? nullptr : tree->as<std::string>();
-  return held != nullptr && *held == text;
-}
-
-bool is_number(const JsonTree* tree, double value) { return number(tree) == value; }
 
 std::optional<LatencyMemory::Level> read_level(const JsonTree& tree) {
   LatencyMemory::Level level;
@@ -80,6 +39,15 @@ std::optional<LatencyMemory::Level> read_level(const JsonTree& tree) {
 
 }  // namespace
 
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(": ");
+    if (colon != std::string::npos && line.starts_with("model name")) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
 ProfileKey profile_key(const ModelInfo& info) {
   return {info.fingerprint, processor_name(), info.threads, info.layout};
 }
@@ -90,6 +58,21 @@ std::string profile_name(const ProfileKey& key) {
   digest.update_field(layout_name(key.layout));
   constexpr std::size_t kDigits = 16;
   return "tidegate-profile-" + to_hex(digest.finish()).substr(0, kDigits) + ".json";
+}
+
+std::string read_small_file(const std::string& path) {
+  // Far more than a profile needs; a larger file is none.
+  constexpr std::size_t kLargest = 64 << 10;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kLargest + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(std::max<std::streamsize>(0, file.gcount())));
+  return text;
+}
+
+std::string path_beside(const CalibrationOptions& options, const ModelInfo& info, const std::string& name) {
+  const std::string& folder = options.folder.empty() ? info.folder : options.folder;
+  return folder.empty() || !info.deterministic ? std::string() : folder + "/" + name;
 }
 
 std::string write_profile(const ProfileKey& key, const LatencyMemory& memory) {

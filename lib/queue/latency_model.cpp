@@ -228,7 +228,7 @@ void LatencyModel::solve(Level& level) noexcept {
   }
 }
 
-LatencyProfile LatencyModel::profile() const noexcept {
+LatencyProfile LatencyModel::profile(std::uint32_t level) const noexcept {
   LatencyProfile profile;
   profile.samples = samples_;
   profile.drifts = drifts_;
@@ -241,7 +241,7 @@ LatencyProfile LatencyModel::profile() const noexcept {
   } else if (samples_ > 0) {
     profile.source = LatencySource::learned;
   }
-  const Level* const known = nearest(0);
+  const Level* const known = nearest(level_of(level));
   if (known == nullptr) return profile;
   profile.base_ns = known->coefficients[0];
   profile.per_token_ns = known->coefficients[1];

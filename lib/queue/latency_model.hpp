@@ -53,7 +53,8 @@ class LatencyModel {
   /// The same, once in a hundred.
   [[nodiscard]] double tail99() const noexcept { return tail99_; }
 
-  [[nodiscard]] LatencyProfile profile() const noexcept;
+  /// With `level` batches at a time.
+  [[nodiscard]] LatencyProfile profile(std::uint32_t level = 1) const noexcept;
 
   static constexpr std::uint64_t kConfidentSamples = 32;
   static constexpr std::uint64_t kAheadSamples = 8;  ///< measurements of a calibration

@@ -78,6 +78,14 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
 }
 
+/// It needs a computation of its own, whether there was room for it or not.
+void SchedulerCore::State::count_arrival(const Submission& submission) noexcept {
+  BatchShape shape;
+  if (submission.parts.empty()) shape.add(at_least_one(submission.size));
+  for (const SubmittedPart& part : submission.parts) shape.add(at_least_one(part.size));
+  meter.arrived(now, shape);
+}
+
 /// Nanoseconds from `from` until a newcomer of this class and all that goes before him have run.
 double SchedulerCore::State::estimated_time(TimePoint from, const ItemSize& size,
                                             const Submission& submission) const noexcept {

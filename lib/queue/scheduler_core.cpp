@@ -10,6 +10,7 @@ namespace tidegate {
 
 void SchedulerCore::State::begin(TimePoint event_time) noexcept {
   now = std::max(now, event_time);
+  meter.start(now);
   while (Waiter* due = deadlines.first_due(now)) {
     Flight& flight = *due->flight;
     end_waiter(*due, Outcome::deadline_exceeded);
@@ -298,6 +299,7 @@ void SchedulerCore::State::finish(Batch& batch, BatchEnd end, std::span<const St
     admission.record_batch(now - batch.formed);
     model.learn(batch.level, batch.shape, now - batch.formed);
   }
+  meter.served(now, batch.shape, now - batch.formed);
   --stats.running_batches;
   if (stats.running_batches == 0) earliest_stuck = kNoDeadline;
   expected_ends = stats.running_batches == 0 ? 0 : expected_ends - batch.expected_end;
@@ -369,6 +371,11 @@ Result<SchedulerCore::Accepted> SchedulerCore::submit(TimePoint now, const Submi
       default: ++state.stats.refused_full; break;
     }
   }
+  // More replicas would have had room for those who were refused for want of it.
+  const auto is_want_of_room = [](ErrorCode code) {
+    return code == ErrorCode::queue_full || code == ErrorCode::overloaded;
+  };
+  if (accepted ? !accepted->joined : is_want_of_room(accepted.error().code())) state.count_arrival(submission);
   state.settle();
   return accepted;
 }
@@ -445,53 +452,5 @@ void SchedulerCore::fail_remaining(TimePoint now) {
   }
   state.settle();
 }
-
-// ---- what the driver reads -----------------------------------------------------------
-
-Commands SchedulerCore::take_commands() {
-  Commands& commands = state_->commands;
-  Commands taken;
-  taken.complete = commands.complete;
-  taken.retire = commands.retire;
-  taken.run.swap(commands.run);
-  commands.complete.clear();
-  commands.retire.clear();
-  return taken;
-}
-
-Commands& SchedulerCore::commands() noexcept { return state_->commands; }
-
-void SchedulerCore::take_back(std::vector<void*> works) noexcept {
-  works.clear();
-  std::vector<std::vector<void*>>& spare = state_->spare_works;
-  if (works.capacity() > 0 && spare.size() < spare.capacity()) spare.push_back(std::move(works));
-}
-
-TimePoint SchedulerCore::next_wake() const noexcept {
-  const State& state = *state_;
-  if (state.starved) return state.now;
-  const TimePoint deadline = std::min(state.deadlines.earliest(), state.earliest_stuck);
-  const bool lingering = !state.denied && !state.queue.empty() && state_->has_free_slot();
-  return lingering ? std::min(deadline, state.linger_end()) : deadline;
-}
-
-const SchedulerStats& SchedulerCore::stats() const noexcept { return state_->stats; }
-
-std::vector<BatchDecision> SchedulerCore::decisions() const { return state_->decisions.read(); }
-
-LatencyProfile SchedulerCore::profile() const noexcept { return state_->model.profile(); }
-
-Duration SchedulerCore::expected_time(TimePoint now, Priority priority) const noexcept {
-  if (state_->outlook().model == nullptr) return Duration::zero();
-  constexpr double kMost = 9e18;
-  Submission newcomer;
-  newcomer.priority = priority;
-  return Duration(static_cast<std::int64_t>(std::min(kMost, state_->estimated_time(now, {}, newcomer))));
-}
-
-void SchedulerCore::share_slots(SlotLender& lender) noexcept { state_->lender = &lender; }
-
-LatencyModel& SchedulerCore::latency() noexcept { return state_->model; }
-const LatencyModel& SchedulerCore::latency() const noexcept { return state_->model; }
 
 }  // namespace tidegate

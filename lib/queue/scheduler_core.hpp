@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tidegate/lane_load.hpp"
 #include "tidegate/queue.hpp"
 #include "tidegate/runner.hpp"
 
@@ -251,6 +252,10 @@ class SchedulerCore {
 
   /// What has been learned about the model's speed.
   [[nodiscard]] LatencyProfile profile() const noexcept;
+
+  /// Arrivals, what waits and what a batch takes with as many at a time as there are slots. The
+  /// names, caps and SLO are for who knows them to fill in.
+  [[nodiscard]] LaneLoad load(TimePoint now) const noexcept;
 
   /// When a smallest request that came now would be answered, as check_deadline foresees it;
   /// zero while the model's speed is not known.

@@ -9,6 +9,7 @@
 #include "queue/deadline_heap.hpp"
 #include "queue/decision_log.hpp"
 #include "queue/latency_model.hpp"
+#include "queue/load_meter.hpp"
 #include "queue/quarantine.hpp"
 #include "queue/room.hpp"
 #include "queue/scheduler_core.hpp"
@@ -79,6 +80,7 @@ struct SchedulerCore::State {
 
   void make_room_for_waiter(Deadline deadline);
   Result<Accepted> accept(const Submission& submission);
+  void count_arrival(const Submission& submission) noexcept;
   Result<void> check_deadline(const Submission& submission, const ItemSize& size) noexcept;
   [[nodiscard]] double estimated_time(TimePoint from, const ItemSize& size,
                                       const Submission& submission) const noexcept;
@@ -121,6 +123,7 @@ struct SchedulerCore::State {
   Admission admission;
   BatchFormer former;
   LatencyModel model;
+  LoadMeter meter;
   TenantTable tenants;
   StandingQueue standing;
   Quarantine poison;

@@ -25,7 +25,11 @@ Result<void> validate_metrics(const std::vector<HpaMetric>& metrics) {
   return {};
 }
 
-Result<void> validate_rules(const HpaRules& rules, const std::string& prefix) {
+Result<void> validate_rules(std::string_view policy, const HpaRules& rules, const std::string& prefix) {
+  const auto out_of_range = [&](std::string option, std::string_view range) {
+    return Error(ErrorCode::invalid_argument,
+                 std::string(policy) + " policy: " + std::move(option) + " must be " + std::string(range));
+  };
   // Kubernetes' own bounds: windows up to an hour, periods up to half an hour.
   if (rules.window && (*rules.window < Duration{0} || *rules.window > std::chrono::hours(1))) {
     return out_of_range(prefix + "window", "0 to 3600 seconds");
@@ -43,6 +47,11 @@ Result<void> validate_rules(const HpaRules& rules, const std::string& prefix) {
 
 }  // namespace
 
+Result<void> validate_behavior(std::string_view policy, const HpaBehavior& behavior) {
+  TIDEGATE_CHECK(validate_rules(policy, behavior.up, "behavior.up."));
+  return validate_rules(policy, behavior.down, "behavior.down.");
+}
+
 Result<void> validate(const HpaOptions& options) {
   if (options.min_replicas < 0) return out_of_range("min_replicas", "0 or more");
   if (options.max_replicas < 1 || options.max_replicas < options.min_replicas) {
@@ -57,11 +66,7 @@ Result<void> validate(const HpaOptions& options) {
     return out_of_range("scale_up_factor", "1 or more");
   }
   if (options.scale_up_min < 1) return out_of_range("scale_up_min", "1 or more");
-  if (options.behavior) {
-    TIDEGATE_CHECK(validate_rules(options.behavior->up, "behavior.up."));
-    TIDEGATE_CHECK(validate_rules(options.behavior->down, "behavior.down."));
-  }
-  return {};
+  return options.behavior ? validate_behavior("hpa", *options.behavior) : Result<void>{};
 }
 
 }  // namespace tidegate::hpa

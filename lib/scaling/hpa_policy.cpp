@@ -6,7 +6,7 @@
 #include "scaling/hpa_options.hpp"
 #include "scaling/hpa_rate_limit.hpp"
 #include "scaling/hpa_replica_calculator.hpp"
-#include "scaling/hpa_stabilization.hpp"
+#include "scaling/size_change.hpp"
 
 namespace tidegate {
 namespace {
@@ -49,9 +49,8 @@ std::string describe(const hpa::MetricProposal& proposal, const HpaMetric& metri
 
 class HpaPolicy final : public ScalingPolicy {
  public:
-  explicit HpaPolicy(HpaOptions options) : options_(std::move(options)) {
+  explicit HpaPolicy(HpaOptions options) : options_(std::move(options)), rules_(rules_of(options_)) {
     if (!options_.behavior) return;
-    options_.behavior = hpa::with_defaults(std::move(*options_.behavior), options_.downscale_window);
     tolerances_.up = options_.behavior->up.tolerance.value_or(options_.tolerance);
     tolerances_.down = options_.behavior->down.tolerance.value_or(options_.tolerance);
   }
@@ -70,6 +69,16 @@ class HpaPolicy final : public ScalingPolicy {
   }
 
  private:
+  static hpa::SizeRules rules_of(const HpaOptions& options) {
+    hpa::SizeRules rules{options.min_replicas,
+                         options.max_replicas,
+                         options.behavior,
+                         options.downscale_window,
+                         {options.scale_up_factor, options.scale_up_min}};
+    if (rules.behavior) rules.behavior = hpa::with_defaults(std::move(*rules.behavior), options.downscale_window);
+    return rules;
+  }
+
   /// The current size enters the log, so a new policy does not shrink at once.
   static void remember_first_sight(const ScalingSnapshot& snapshot, ScalingState& state) {
     if (state.seen) return;
@@ -98,7 +107,7 @@ class HpaPolicy final : public ScalingPolicy {
     }
     const std::optional<std::int32_t> wanted = combine_metrics(snapshot, builder);
     if (!wanted) return std::nullopt;
-    const std::int32_t desired = normalize(snapshot, *wanted, builder);
+    const std::int32_t desired = hpa::normalize(rules_, snapshot, *wanted, builder);
     if (current != 0 || desired >= options_.min_replicas) return desired;
     builder.step("minimum", desired, options_.min_replicas, "min_replicas was raised while at zero");
     return options_.min_replicas;
@@ -168,54 +177,10 @@ class HpaPolicy final : public ScalingPolicy {
     return std::max(best, 0);
   }
 
-  std::int32_t normalize(const ScalingSnapshot& snapshot, std::int32_t wanted, DecisionBuilder& builder) const {
-    const std::int32_t current = snapshot.spec_replicas;
-    ScalingState& state = builder.state();
-    hpa::Stabilized stable =
-        options_.behavior
-            ? hpa::stabilize_both_ways(std::move(state.recommendations), current, wanted,
-                                       {*options_.behavior->up.window, *options_.behavior->down.window}, snapshot.now)
-            : hpa::stabilize_downscale(std::move(state.recommendations), wanted, options_.downscale_window,
-                                       snapshot.now);
-    state.recommendations = std::move(stable.log);
-    explain_stabilization(current, wanted, stable.replicas, builder);
-    const hpa::SizeRequest size{current, stable.replicas, options_.min_replicas, options_.max_replicas};
-    const hpa::Limited limited = options_.behavior
-                                     ? hpa::limit_rate(size, *options_.behavior, {state.ups, state.downs, snapshot.now})
-                                     : hpa::limit_step(size, {options_.scale_up_factor, options_.scale_up_min});
-    const Truth was_limited = limited.replicas == stable.replicas ? Truth::no : Truth::yes;
-    const std::string why = "bounds " + std::to_string(options_.min_replicas) + " to " +
-                            std::to_string(options_.max_replicas) + ", current " + std::to_string(current);
-    builder.condition(Condition::scaling_limited, was_limited, limited.reason, why);
-    builder.step("limit", stable.replicas, limited.replicas, std::string(limited.reason) + ", " + why);
-    return limited.replicas;
-  }
-
-  void explain_stabilization(std::int32_t current, std::int32_t wanted, std::int32_t stable,
-                             DecisionBuilder& builder) const {
-    if (stable == wanted) {
-      builder.condition(Condition::able_to_scale, Truth::yes, "ReadyForNewScale", "no recent recommendation objects");
-      builder.step("stabilize", wanted, stable, "no recent recommendation objects");
-      return;
-    }
-    const bool up = options_.behavior && wanted >= current;
-    const std::string why = up ? "recent recommendations were lower" : "recent recommendations were higher";
-    builder.condition(Condition::able_to_scale, Truth::yes, up ? "ScaleUpStabilized" : "ScaleDownStabilized", why);
-    builder.step("stabilize", wanted, stable, why);
-  }
-
   void record_change(const ScalingSnapshot& snapshot, std::int32_t desired, DecisionBuilder& builder) const {
+    hpa::record_change(rules_, snapshot, desired, builder);
     const std::int32_t current = snapshot.spec_replicas;
-    builder.condition(Condition::able_to_scale, Truth::yes, "SucceededRescale",
-                      "the size is set to " + std::to_string(desired));
     ScalingState& state = builder.state();
-    if (options_.behavior) {
-      const bool up = desired > current;
-      hpa::EventLog& log = up ? state.ups : state.downs;
-      const std::int32_t change = hpa::to_int32(up ? std::int64_t{desired} - current : std::int64_t{current} - desired);
-      log =
-          hpa::store_event(std::move(log), change, up ? options_.behavior->up : options_.behavior->down, snapshot.now);
-    }
     state.scaled_to_zero = current > 0 && desired == 0 && options_.min_replicas == 0 && has_metric_at_zero();
     if (options_.zero == HpaZero::by_minimum) return;
     builder.condition(Condition::scaled_to_zero, state.scaled_to_zero ? Truth::yes : Truth::no,
@@ -224,6 +189,7 @@ class HpaPolicy final : public ScalingPolicy {
   }
 
   HpaOptions options_;
+  hpa::SizeRules rules_;
   hpa::Tolerances tolerances_{options_.tolerance, options_.tolerance};
 };
 

@@ -22,6 +22,7 @@ QueueHost::QueueHost(std::span<const QueueArrival> trace, const QueueReplayOptio
     : trace_(trace),
       options_(options),
       core_(options.batching, options.admission, options.slots, options.layout),
+      fleet_(options, kStart, trace.empty() ? kStart : kStart + trace.front().at),
       now_(kStart),
       requests_(trace.size()),
       random_(options.seed) {}
@@ -34,15 +35,19 @@ QueueReplay QueueHost::run() {
     // With nothing to come only deadlines that nobody waits for could still pass.
     if (arrival == kNoDeadline && end == kNoDeadline && core_.stats().waiters == 0) break;
     const TimePoint wake = core_.next_wake();
-    if (end <= std::min(arrival, wake)) {
+    const TimePoint change = fleet_.next_event();
+    if (end <= std::min({arrival, wake, change})) {
       const Running done = running_.top();
       running_.pop();
       now_ = std::max(now_, done.end);
       busy_ += done.time;
       core_.batch_done(now_, done.id);
-    } else if (wake <= arrival) {
+    } else if (wake <= std::min(arrival, change)) {
       now_ = std::max(now_, wake);
       core_.advance(now_);
+    } else if (change <= arrival) {
+      now_ = std::max(now_, change);
+      scale();
     } else {
       now_ = std::max(now_, arrival);
       if (options_.progress && next % kProgressEvery == 0) {
@@ -71,6 +76,11 @@ void QueueHost::arrive(std::size_t i) {
   }
 }
 
+void QueueHost::scale() {
+  if (fleet_.is_decision_due(now_)) fleet_.decide(now_, core_.load(now_));
+  core_.set_slots(now_, static_cast<std::uint32_t>(fleet_.ready(now_)) * options_.slots);
+}
+
 void QueueHost::follow() {
   const Commands commands = core_.take_commands();
   for (const Complete& complete : commands.complete) end(complete);
@@ -93,6 +103,7 @@ void QueueHost::end(const Complete& complete) {
   const TimePoint arrived = kStart + trace_[i].at;
   ++report_.answered;
   if (now_ - arrived <= trace_[i].deadline) ++report_.in_time;
+  if (options_.slo > Duration::zero() && now_ - arrived <= options_.slo) ++report_.within_slo;
   waits_.push_back(requests_[i].started - arrived);
   totals_.push_back(now_ - arrived);
 }
@@ -148,7 +159,8 @@ void QueueHost::finish_report() {
   report_.wait_p99 = quantile(waits_, kTail);
   report_.total_p50 = quantile(totals_, kHalf);
   report_.total_p99 = quantile(totals_, kTail);
-  const double room = std::chrono::duration<double>(report_.span).count() * options_.slots;
+  std::move(fleet_).report(last_end_, report_);
+  const double room = report_.replica_seconds * options_.slots;
   if (room > 0) report_.busy = std::min(1.0, std::chrono::duration<double>(busy_).count() / room);
   report_.decisions = core_.decisions();
 }

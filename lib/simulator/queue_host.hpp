@@ -8,11 +8,12 @@
 
 #include "queue/batch_shape.hpp"
 #include "queue/scheduler_core.hpp"
+#include "simulator/replica_fleet.hpp"
 #include "tidegate/simulator.hpp"
 
 namespace tidegate {
 
-/// At one moment batches end first, then time passes, then requests arrive.
+/// At one moment batches end first, then time passes, then replicas come and go, then requests arrive.
 class QueueHost {
  public:
   QueueHost(std::span<const QueueArrival> trace, const QueueReplayOptions& options);
@@ -36,6 +37,7 @@ class QueueHost {
   };
 
   void arrive(std::size_t i);
+  void scale();
   void follow();  ///< does what the core asks for
   void end(const Complete& complete);
   void start(const RunBatch& batch);
@@ -47,6 +49,7 @@ class QueueHost {
   const std::span<const QueueArrival> trace_;
   const QueueReplayOptions& options_;
   SchedulerCore core_;
+  ReplicaFleet fleet_;
   TimePoint now_{};
   std::vector<Request> requests_;
   std::priority_queue<Running> running_;

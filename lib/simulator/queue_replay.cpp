@@ -13,6 +13,9 @@ Result<void> check(std::span<const QueueArrival> trace, const QueueReplayOptions
   if (options.batching.max_batch_size == 0 || options.batching.max_batch_tokens == 0) {
     return refuse("max_batch_size and max_batch_tokens must be at least 1");
   }
+  if (options.scaling_interval <= Duration::zero()) return refuse("scaling_interval must be above zero");
+  if (options.replica_start < Duration::zero()) return refuse("replica_start must be zero or more");
+  if (options.slo < Duration::zero()) return refuse("slo must be zero (none) or more");
   const LatencyProfile& service = options.service;
   for (const double cost : {service.base_ns, service.per_token_ns, service.per_square_ns, service.per_row_ns}) {
     if (!(cost >= 0)) return refuse("the service time's coefficients must be zero or more");

@@ -44,6 +44,26 @@ std::string info_of(const Runtime& runtime) {
 
 }  // namespace
 
+TEST_CASE("model: cores are divided by measuring, explained, and refused for a replacement") {
+  const Runtime runtime = make_runtime();
+  const char* json =
+      R"({"name": "s", "kind": "synthetic", "cores": 2, "synthetic": {"base_us": 200}, "slo_us": 50000})";
+  REQUIRE(tidegate_model_load(runtime.get(), json, TIDEGATE_NUL, nullptr, nullptr) == TIDEGATE_OK);
+  tidegate_model* model = nullptr;
+  REQUIRE(tidegate_model_get(runtime.get(), "s", 1, &model, nullptr) == TIDEGATE_OK);
+  char* text = nullptr;
+  CHECK(tidegate_model_explain_json(model, &text, nullptr, nullptr) == TIDEGATE_OK);
+  const std::string explained = text == nullptr ? "" : text;
+  tidegate_free(text);
+  tidegate_model_release(model);
+  CHECK(explained.find("\"shape\"") != std::string::npos);
+  CHECK(explained.find("\"slo_ns\":50000000") != std::string::npos);
+  CHECK(explained.find("\"arrivals_10s\"") != std::string::npos);
+  tidegate_error* err = nullptr;
+  CHECK(tidegate_model_replace(runtime.get(), json, TIDEGATE_NUL, &err) == TIDEGATE_E_UNSUPPORTED);
+  CHECK(take_text(err).find("cores") != std::string::npos);
+}
+
 TEST_CASE("replace: what runs ends on the former version, what comes goes to the new one") {
   Gate gate;
   Gate destroyed;

@@ -179,6 +179,33 @@ class Simulate(unittest.TestCase):
             self.assertEqual(code, 1)
             self.assertIn(str(missing), errors)
 
+    def test_replicas_follow_a_queue_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "trace.csv")
+            # 300 a second for 30 s; a replica serves about 100.
+            path.write_text("time_us,tokens\n" + "".join(f"{i * 3333},10\n" for i in range(9000)))
+            profile = pathlib.Path(folder, "tidegate-profile-0.json")
+            level = {"samples": 200, "coefficients_ns": [0, 1e6, 0, 0]}
+            profile.write_text(json.dumps({"tail95": 1.1, "tail99": 1.2, "levels": [level, {"samples": 0, "coefficients_ns": [0] * 4}]}))
+            replay = ["simulate", "--queue-trace", path, "--service-profile", profile, "--autoscale", "--slo-ms", "100"]
+            code, text, errors = run(*replay, "--json")
+            self.assertEqual(code, 0, errors)
+            report = json.loads(text)
+            self.assertEqual(report["answered"], 9000)
+            self.assertGreaterEqual(report["most_replicas"], 4)
+            self.assertGreater(report["replica_seconds"], 30)
+            self.assertIn("lane trace", report["replica_changes"][0]["why"])
+            code, text, _ = run(*replay, "--explain", "2")
+            self.assertIn("replicas", text)
+            self.assertIn("SLO 100.000 ms", text)
+            code, _, errors = run(*replay, "--target-utilization", "1.5")
+            self.assertEqual(code, 2)
+            self.assertIn("target_utilization", errors)
+            profile.write_text("{}")
+            code, _, errors = run(*replay)
+            self.assertEqual(code, 1)
+            self.assertIn("tidegate-profile-0.json", errors)
+
 
 class Cache(unittest.TestCase):
     """`tidegate cache` on a synthetic model, so that no weights are needed."""

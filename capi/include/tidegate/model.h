@@ -38,7 +38,10 @@ TIDEGATE_API tidegate_status tidegate_model_info_json(const tidegate_model *mode
                                                       tidegate_error **err) TIDEGATE_NOEXCEPT;
 
 /* Why the last 256 batches are as they are, oldest first, and what has been learned about the
- * model's speed: {"profile": {...}, "decisions": [{"number", "trigger", "stopped_by", "opened_by", "items",
+ * model's speed and its load: {"shape": {"replicas", "threads", "why"} (where `cores` is set), "profile": {...},
+ * "load": {"replicas", "slots", "queued_items", "queued_tokens",
+ * "slo_ns" (0: none), "observed_ns", "arrivals_10s", "arrivals_60s" and "served_10s": {"items_per_s", "tokens_per_s"},
+ * "utilization_10s"}, "decisions": [{"number", "trigger", "stopped_by", "opened_by", "items",
  * "rows", "tokens", "longest", "passed_over", "left", "running", "oldest_wait_ns", "slack_ns" (where there is a
  * deadline), "predicted_ns", "predicted95_ns", "filler_rows" (computed for nothing, up to an allowed size),
  * "newest_first" (0 or 1), "cut_items" (0, or how many were cut by length), "cut_from_ns", "cut_to_ns" (predicted for

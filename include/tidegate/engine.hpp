@@ -56,6 +56,7 @@ struct ModelOptions {
   CalibrationOptions calibration{};
   PoolOptions pool{};                              ///< needs max_queue_delay 0
   std::optional<SemanticCacheOptions> semantic{};  ///< empty = only equal requests share answers
+  CacheShare cache_share{};                        ///< needs CacheShares::on
 };
 
 /// How one drain ended.
@@ -171,6 +172,8 @@ class Engine {
   /// What other sizes and policies of the memory tier would have hit of late, by policy, then
   /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.
   [[nodiscard]] Result<std::vector<CacheCurvePoint>> cache_curve() const;
+  /// Each model's share of the memory tier; empty without CacheShares::on. Errors: out_of_memory.
+  [[nodiscard]] Result<std::vector<CacheShareStats>> cache_shares() const;
   /// Facts of a model; empty name = the only one. Errors: not_found.
   [[nodiscard]] Result<ModelInfo> model_info(std::string_view name = {}) const;
   /// The last 256 batches of a model and why each is as it is, oldest first (to_text

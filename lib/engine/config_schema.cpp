@@ -99,6 +99,7 @@ constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
 constexpr auto kPool = &ModelOptions::pool;
+constexpr auto kShare = &ModelOptions::cache_share;
 constexpr auto kCalibration = &ModelOptions::calibration;
 constexpr auto kLimits = &AdmissionOptions::tenant_limits;
 constexpr auto kCost = &ModelConfig::synthetic;
@@ -114,6 +115,9 @@ constexpr std::array kEngineFields{
         {"cache.memory.policy", "", "which entry of the memory cache goes when room is needed"}, kCachePolicies),
     choice<kEngine, kCache, kMemory, &MemoryCacheOptions::curve>(
         {"cache.memory.curve", "", "whether shadow caches tell what other sizes and policies would hit"}, "off|on"),
+    choice<kEngine, kCache, kMemory, &MemoryCacheOptions::shares>(
+        {"cache.memory.shares", "", "whether each model has a part of the memory cache, moved to where it hits most"},
+        "off|on"),
     duration<kEngine, kCache, &CacheOptions::time_to_live>(
         {"cache.time_to_live_ms", "", "life of a computed answer in the caches"}, limits::kTimeToLive),
     duration<kEngine, kCache, &CacheOptions::tier_time_to_live>(
@@ -325,6 +329,12 @@ constexpr std::array kModelFields{
         {"admission.requests_per_day", "requests", "rate of one tenant; 0 = no limit"}, limits::kRate),
     integer<kOptions, kAdmission, kLimits, &TenantLimits::tokens_per_minute>(
         {"admission.tokens_per_minute", "tokens", "rate of one tenant; 0 = no limit"}, limits::kRate),
+    integer<kOptions, kShare, &CacheShare::min_bytes>(
+        {"cache.share.min_bytes", "bytes", "promised of the memory cache; with cache.memory.shares = on"},
+        limits::kCacheShareBytes),
+    integer<kOptions, kShare, &CacheShare::max_bytes>(
+        {"cache.share.max_bytes", "bytes", "most of the memory cache; 0 = all of it; with cache.memory.shares = on"},
+        limits::kCacheShareBytes),
     text<kOptions, kPool, &PoolOptions::name>(
         {"pool.name", "", "models that name one pool share its slots; empty = the model shares with nobody"}, {0, 256}),
     integer<kOptions, kPool, &PoolOptions::slots>(

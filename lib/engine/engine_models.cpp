@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "base/try.hpp"
+#include "cache/snapshot_keeper.hpp"
 #include "engine/engine_impl.hpp"
 
 namespace tidegate {
@@ -71,6 +72,8 @@ Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std
     TIDEGATE_TRY(similar, make_similar_stage(name, *model_options.semantic, replicas.front().runner->info()));
   }
   model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services, std::move(similar));
+  TIDEGATE_TRY(std::shared_ptr<TieredCache> cache, open_share(name, model_options.cache_share));
+  if (cache != nullptr) model.pipeline->keep_in(std::move(cache));
   if (model_options.batching.ordering != Ordering::none && model.pipeline->info().iterative) {
     return Error(ErrorCode::invalid_argument,
                  "model '" + name + "' is iterative: its answers come in steps, and batching.ordering must be none");
@@ -85,6 +88,32 @@ Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std
     model.pipeline->share_slots(std::move(pool), model_options.pool.weight);
   }
   return model;
+}
+
+/// Null where all models share the memory tier.
+Result<std::shared_ptr<TieredCache>> Engine::Impl::open_share(const std::string& name, const CacheShare& limits) {
+  const auto& shares = services->cache->shares();
+  if (shares == nullptr) {
+    const bool asks = limits.min_bytes != 0 || limits.max_bytes != 0;
+    if (!asks || options.cache.memory.shares == CacheShares::on) return std::shared_ptr<TieredCache>();
+    return Error(ErrorCode::invalid_argument, "model '" + name + "': cache.share.min_bytes is " +
+                                                  std::to_string(limits.min_bytes) + " and cache.share.max_bytes " +
+                                                  std::to_string(limits.max_bytes) +
+                                                  "; both must be 0 unless cache.memory.shares is on");
+  }
+  const bool is_new = !shares->limits_of(name);
+  TIDEGATE_TRY(auto cache, services->cache->for_model(name, limits));
+  if (is_new) services->snapshot->restore_into(*cache, name);
+  return cache;
+}
+
+/// Runs `change`, which gives a model other limits; they are as before if it fails.
+Result<void> Engine::Impl::with_limits_kept(const std::string& name, const std::function<Result<void>()>& change) {
+  const auto& shares = services->cache->shares();
+  const auto before = shares != nullptr ? shares->limits_of(name) : std::nullopt;
+  auto done = change();
+  if (!done && before) static_cast<void>(shares->set_limits(name, *before));
+  return done;
 }
 
 void Engine::Impl::start(ModelRoster::Model& model) {

@@ -28,6 +28,7 @@ inline constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;
 inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 50;
 
 inline constexpr Range kCacheCapacityBytes{0, kMostBytes};
+inline constexpr Range kCacheShareBytes{0, kMostBytes};
 inline constexpr Range kCacheShards{1, 256};
 inline constexpr TimeRange<Milli> kTimeToLive{Milli(1), std::chrono::hours(24 * 3650)};
 inline constexpr TimeRange<Milli> kTierTimeToLive{Milli(0), std::chrono::hours(24 * 3650)};

@@ -117,7 +117,7 @@ struct MemoryCacheOptions {
   /// Keeps shadow caches beside the tier, which tell what other sizes and policies would hit
   /// (Engine::cache_curve). Takes a twentieth of the budget; off below 8 MiB.
   CacheCurve curve = CacheCurve::off;
-  CacheShares shares = CacheShares::off;
+  CachePerModel per_model = CachePerModel::off;
 };
 
 /// The memory tier's answers, kept in a file from the end of an engine to the start of the next.

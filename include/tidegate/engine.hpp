@@ -55,8 +55,8 @@ struct ModelOptions {
   AdmissionOptions admission{};
   CalibrationOptions calibration{};
   PoolOptions pool{};                              ///< needs max_queue_delay 0
-  std::optional<SemanticCacheOptions> semantic{};  ///< empty = only equal requests share answers
-  CacheShare cache_share{};                        ///< needs CacheShares::on
+  std::optional<SemanticCacheOptions> semantic{};  ///< none, or no embedder = only equal requests share answers
+  CacheShare cache_share{};                        ///< needs CachePerModel::on
 };
 
 /// How one drain ended.
@@ -172,7 +172,7 @@ class Engine {
   /// What other sizes and policies of the memory tier would have hit of late, by policy, then
   /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.
   [[nodiscard]] Result<std::vector<CacheCurvePoint>> cache_curve() const;
-  /// Each model's share of the memory tier; empty without CacheShares::on. Errors: out_of_memory.
+  /// Each model's share of the memory tier; empty without CachePerModel::on. Errors: out_of_memory.
   [[nodiscard]] Result<std::vector<CacheShareStats>> cache_shares() const;
   /// Facts of a model; empty name = the only one. Errors: not_found.
   [[nodiscard]] Result<ModelInfo> model_info(std::string_view name = {}) const;

@@ -57,8 +57,8 @@ MemoryShares::MemoryShares(MemoryCacheOptions options, Surroundings surroundings
       around_(std::move(surroundings)),
       curve_keys_(curve_keys(options.capacity_bytes)),
       // Its bookkeeping is of the size that the whole budget would need; pages are taken when touched.
-      floor_(MemoryCache(options, around_.clock).stats().bytes + ReuseCurve::heap_bytes(curve_keys_) +
-             options.capacity_bytes / kLeastPart),
+      overhead_(MemoryCache(options, around_.clock).stats().bytes + ReuseCurve::heap_bytes(curve_keys_)),
+      floor_(overhead_ + options.capacity_bytes / kLeastPart),
       total_(options.capacity_bytes) {}
 
 void MemoryShares::count() noexcept {
@@ -102,7 +102,7 @@ std::vector<ShareView> MemoryShares::views(const MemoryShare* except) const {
   std::vector<ShareView> views;
   views.reserve(shares_.size());
   for (const MemoryShare* const share : others(except)) {
-    views.push_back({share->bytes_, promised(share->limits_), most_of(*share), share->curve.hits()});
+    views.push_back({share->bytes_, promised(share->limits_), most_of(*share), share->curve.hits(), overhead_});
   }
   return views;
 }

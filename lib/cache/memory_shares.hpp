@@ -113,7 +113,8 @@ class MemoryShares : public std::enable_shared_from_this<MemoryShares> {
   const MemoryCacheOptions options_;
   const Surroundings around_;
   const std::uint32_t curve_keys_;
-  const std::uint64_t floor_;              ///< what a share takes when empty, and a little
+  const std::uint64_t overhead_;           ///< of a share: bookkeeping and curve
+  const std::uint64_t floor_;              ///< no share is smaller
   std::atomic<std::uint32_t> counted_{0};  ///< relaxed; since the last decision was asked for
   mutable Mutex mutex_;                    // before the shards'
   std::uint64_t total_ TIDEGATE_GUARDED_BY(mutex_);

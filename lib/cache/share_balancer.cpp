@@ -54,12 +54,14 @@ struct End {
 }  // namespace
 
 std::optional<ShareMove> best_move(std::span<const ShareView> shares, std::uint64_t part_bytes, std::uint64_t step) {
-  const auto parts = [&](std::uint64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(part_bytes); };
   std::optional<End> giver;
   std::vector<End> takers;
   for (std::size_t i = 0; i < shares.size(); ++i) {
     const ShareView& share = shares[i];
     const ConcaveCurve curve(share.hits);
+    const auto parts = [&](std::uint64_t bytes) {
+      return static_cast<double>(bytes - std::min(bytes, share.overhead)) / static_cast<double>(part_bytes);
+    };
     if (share.bytes > share.least) {
       const std::uint64_t bytes = std::min(step, share.bytes - share.least);
       const End end{i, bytes, curve.at(parts(share.bytes)) - curve.at(parts(share.bytes - bytes))};

@@ -16,6 +16,7 @@ struct ShareView {
   std::uint64_t least = 0;
   std::uint64_t most = 0;  ///< >= least
   ReuseCurve::Hits hits{};
+  std::uint64_t overhead = 0;  ///< of its bytes, what holds no answers
 };
 
 struct ShareMove {

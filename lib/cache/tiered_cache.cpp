@@ -47,7 +47,7 @@ MemoryCacheOptions memory_options(const CacheOptions& options) {
 /// Of the tier that all models share.
 MemoryCacheOptions common_options(const CacheOptions& options) {
   MemoryCacheOptions memory = memory_options(options);
-  if (options.memory.shares == CacheShares::on) memory.capacity_bytes = 0;
+  if (options.memory.per_model == CachePerModel::on) memory.capacity_bytes = 0;
   return memory;
 }
 
@@ -88,7 +88,7 @@ struct TieredCache::Chain {
       : options(std::move(o)),
         clock(std::move(c)),
         memory(common_options(options), clock, staleness_of(options)),
-        shares(options.memory.shares == CacheShares::on && options.memory.capacity_bytes > 0
+        shares(options.memory.per_model == CachePerModel::on && options.memory.capacity_bytes > 0
                    ? std::make_shared<MemoryShares>(
                          memory_options(options),
                          MemoryShares::Surroundings{clock, staleness_of(options), std::move(executor)})

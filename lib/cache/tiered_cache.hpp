@@ -30,11 +30,11 @@ class TieredCache {
   TieredCache(CacheOptions options, std::shared_ptr<Clock> clock, std::weak_ptr<Executor> executor = {});
   ~TieredCache();
 
-  /// With CacheShares::on the chain of one model, to which a share of the memory tier belongs; the same
+  /// With CachePerModel::on the chain of one model, to which a share of the memory tier belongs; the same
   /// chain for all otherwise, and one that keeps nothing in memory itself. The counts below are of all models.
   /// Errors: as MemoryShares::open.
   [[nodiscard]] Result<std::shared_ptr<TieredCache>> for_model(const std::string& model, const CacheShare& limits);
-  /// Null unless CacheShares::on.
+  /// Null unless CachePerModel::on.
   [[nodiscard]] const std::shared_ptr<MemoryShares>& shares() const noexcept;
 
   /// The memory tier; never blocks beyond a short lock.

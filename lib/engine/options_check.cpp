@@ -122,8 +122,8 @@ Result<void> check_options(const EngineOptions& options) {
     return Error(ErrorCode::invalid_argument,
                  fmt::format("cache.memory.shards is {}; it must be a power of two", cache.memory.shards));
   }
-  if (cache.memory.shares == CacheShares::on && cache.memory.curve == CacheCurve::on) {
-    return Error(ErrorCode::invalid_argument, "cache.memory.curve is on; with cache.memory.shares on it must be off");
+  if (cache.memory.per_model == CachePerModel::on && cache.memory.curve == CacheCurve::on) {
+    return Error(ErrorCode::invalid_argument, "cache.memory.curve is on; with cache.memory.per_model on it must be off");
   }
   TIDEGATE_CHECK(in_range("cache.time_to_live", cache.time_to_live, limits::kTimeToLive));
   TIDEGATE_CHECK(in_range("cache.tier_time_to_live", cache.tier_time_to_live, limits::kTierTimeToLive));

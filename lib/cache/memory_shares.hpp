@@ -55,8 +55,9 @@ class MemoryShares : public std::enable_shared_from_this<MemoryShares> {
  public:
   /// Between two decisions, of all models together.
   static constexpr std::uint32_t kLookupsPerDecision = 4096;
-  /// A move is this part of the budget at most.
+  /// A move is this part of the budget at most, and so many bytes, for it takes milliseconds (benchmarks/shares_bench).
   static constexpr std::uint64_t kStepPart = 32;
+  static constexpr std::uint64_t kMostStep = 2ULL << 20;
 
   struct Surroundings {
     std::shared_ptr<Clock> clock;

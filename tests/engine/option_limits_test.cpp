@@ -29,7 +29,9 @@ Result<void> check(const ModelConfig& config) {
 
 /// The options of these keys are the program's to set as well; the bounds of the
 /// others are those of a description.
-bool is_option(const Field<EngineConfig>& field) { return !field.key.starts_with("cache.disk."); }
+bool is_option(const Field<EngineConfig>& field) {
+  return !field.key.starts_with("cache.disk.") && !field.key.starts_with("cache.preset");
+}
 bool is_option(const Field<ModelConfig>& field) {
   return field.key.starts_with("batching.") || field.key.starts_with("admission.") || field.key.starts_with("replica.");
 }

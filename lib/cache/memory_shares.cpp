@@ -210,6 +210,13 @@ Result<std::shared_ptr<MemoryShare>> MemoryShares::open(const std::string& model
   const std::uint64_t equal = std::max(std::min(total_ / (shares_.size() + 1), most), promised(limits));
   make_room(equal, nullptr);
   const std::uint64_t given = std::min(equal, free_bytes());
+  if (given < floor_) {
+    give_away_free();
+    return Error(ErrorCode::unavailable,
+                 fmt::format("model '{}': answers that are still used leave {} bytes of the memory cache free, and a "
+                             "share begins with {}; release some and try again",
+                             model, given, floor_));
+  }
   // All of it is free before the first byte of it is taken.
   auto made = std::make_unique<MemoryShare>(model, options_, around_.clock, around_.staleness, curve_keys_);
   made->all_ = weak_from_this();

@@ -68,7 +68,8 @@ class MemoryShares : public std::enable_shared_from_this<MemoryShares> {
   MemoryShares(MemoryCacheOptions options, Surroundings surroundings);
 
   /// The model's share; a new one begins with an equal part of the budget. `limits` replace those it had.
-  /// Errors: invalid_argument (limits, or a budget too small for one more). May throw std::bad_alloc.
+  /// Errors: invalid_argument (limits, or a budget too small for one more), unavailable (what the others would give is
+  /// in use). May throw std::bad_alloc.
   [[nodiscard]] Result<std::shared_ptr<MemoryShare>> open(const std::string& model, const CacheShare& limits);
   /// Replaces the limits of an open share. Errors: invalid_argument; not_found.
   [[nodiscard]] Result<void> set_limits(const std::string& model, const CacheShare& limits);

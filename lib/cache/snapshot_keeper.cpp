@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <set>
 
 #include "base/wall_time.hpp"
 #include "cache/cache_snapshot.hpp"
@@ -48,6 +49,19 @@ void SnapshotKeeper::put_back(const CacheSnapshot& snapshot, TieredCache& cache,
   }
 }
 
+/// What the file holds for models that have not come: it is still theirs.
+void SnapshotKeeper::keep_others(CacheSnapshot& snapshot) const {
+  if (cache_->shares() == nullptr) return;
+  std::set<std::uint32_t> present{snapshot_part("")};
+  for (const auto& share : cache_->shares()->open_shares()) present.insert(snapshot_part(share->model));
+  const CacheSnapshotRead read = read_cache_snapshot(options_.file, unix_milliseconds());
+  for (std::size_t i = 0; i < read.snapshot.answers.size(); ++i) {
+    if (present.contains(read.snapshot.part_of(i))) continue;
+    snapshot.answers.push_back(read.snapshot.answers[i]);
+    snapshot.parts.push_back(read.snapshot.part_of(i));
+  }
+}
+
 Result<std::uint64_t> SnapshotKeeper::save() noexcept {
   if (!has_file()) return Error(ErrorCode::invalid_argument, "cache.snapshot.file is empty; name a file to write to");
   const auto attempt = [&]() -> Result<std::uint64_t> {
@@ -58,6 +72,7 @@ Result<std::uint64_t> SnapshotKeeper::save() noexcept {
         snapshot.answers.push_back(entry);
         snapshot.parts.push_back(snapshot_part(model));
       });
+      keep_others(snapshot);
       snapshot.tables = namespaces_->tables();
       return write_cache_snapshot(options_.file, std::move(snapshot), options_.capacity_bytes, unix_milliseconds());
     } catch (const std::bad_alloc&) {

@@ -30,6 +30,7 @@ class SnapshotKeeper {
   [[nodiscard]] bool has_file() const noexcept { return !options_.file.empty(); }
 
  private:
+  void keep_others(CacheSnapshot& snapshot) const;
   void put_back(const CacheSnapshot& snapshot, TieredCache& cache, std::uint32_t part);
 
   const CacheSnapshotOptions options_;

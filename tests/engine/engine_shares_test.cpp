@@ -173,6 +173,12 @@ TEST_CASE("engine shares: over a restart each model's answers come back to it") 
     for (const char* text : {"a", "b"}) ask(rig, "fake", text);
     ask(rig, "other", "a");
   }
+  {
+    // Without one of its models: what is that one's stays in the file.
+    EngineRig rig({}, cache);
+    CHECK(rig.engine->snapshot_stats().restored == 2);
+    REQUIRE(rig.engine->save_cache());
+  }
   EngineRig rig({}, cache);
   CHECK(rig.engine->snapshot_stats().restored == 2);
   CHECK(ask(rig, "fake", "a") == AnswerSource::cache);

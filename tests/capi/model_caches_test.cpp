@@ -1,4 +1,4 @@
-// The semantic tier through the C ABI: described by keys, asked for by a request's options.
+// What models have of the caches by their description: the semantic tier, and a part of the memory.
 #include <atomic>
 #include <string>
 
@@ -115,4 +115,25 @@ TEST_CASE("similar: options and descriptions that cannot be meant are refused") 
   options.similar_within_length = 4096;
   CHECK(submit(runtime, cq, "a", 1, nullptr, &options) == TIDEGATE_OK);
   release(next(cq));
+}
+
+TEST_CASE("shares: a described model has the part of the memory it asks for, and statistics tell") {
+  Chat models;
+  const Runtime runtime =
+      make_runtime(R"({"cache.preset": "small", "cache.memory": {"capacity_bytes": 4194304, "per_model": "on"},
+                       "cache.negative_time_to_live_ms": 0})");
+  REQUIRE(serve(runtime, "one", models.embed, R"({"fingerprint": "1", "cache.share.max_bytes": 1048576})", nullptr) ==
+          TIDEGATE_OK);
+  REQUIRE(serve(runtime, "two", models.chat, R"({"cache.share": {"min_bytes": 2097152}})", nullptr) == TIDEGATE_OK);
+  tidegate_error* err = nullptr;
+  HostModel third{[](tidegate_batch* batch) { return answer_all(batch); }};
+  CHECK(serve(runtime, "three", third, R"({"cache.share.min_bytes": 2097153})", nullptr, &err) == TIDEGATE_E_INVALID);
+  CHECK(take_text(err).find("model 'three': cache.share.min_bytes is 2097153; it must be 0 to ") == 0);
+  char* text = nullptr;
+  REQUIRE(tidegate_runtime_stats_json(runtime.get(), &text, nullptr, nullptr) == TIDEGATE_OK);
+  const std::string stats(text);
+  tidegate_free(text);
+  CHECK(stats.find(R"("model":"one","bytes":1048576,)") != std::string::npos);
+  CHECK(stats.find(R"("max_bytes":1048576,)") != std::string::npos);
+  CHECK(stats.find(R"("model":"two","bytes":3145728,"min_bytes":2097152)") != std::string::npos);
 }

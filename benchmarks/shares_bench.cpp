@@ -43,7 +43,7 @@ void move_step(benchmark::State& state) {
   fill(*one, capacity);
   fill(*other, capacity);
   const std::uint64_t half = capacity / 2;
-  const std::uint64_t step = std::min(capacity / MemoryShares::kStepPart, MemoryShares::kMostStep);
+  const std::uint64_t step = capacity / MemoryShares::kStepPart;
   bool back = false;
   for (auto _ : state) {
     static_cast<void>(shares->set_limits("one", back ? CacheShare{half, half} : CacheShare{0, half - step}));

@@ -91,7 +91,8 @@ class Engine {
 
   /// Serves `name` from these replicas, which must have equal fingerprints.
   /// Errors: invalid_argument, already_exists, shutting_down, queue_full (1024
-  /// models), out_of_memory, unavailable (no thread), not_found (the embedder of a semantic tier,
+  /// models), out_of_memory, unavailable (no thread; no memory for a share of the cache while its answers
+  /// are used), not_found (the embedder of a semantic tier,
   /// which must be added first).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 

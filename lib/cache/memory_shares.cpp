@@ -59,12 +59,15 @@ MemoryShares::MemoryShares(MemoryCacheOptions options, Surroundings surroundings
       // Its bookkeeping is of the size that the whole budget would need; pages are taken when touched.
       overhead_(MemoryCache(options, around_.clock).stats().bytes + ReuseCurve::heap_bytes(curve_keys_)),
       floor_(overhead_ + options.capacity_bytes / kLeastPart),
+      counts_per_decision_(
+          static_cast<std::uint32_t>(std::clamp<std::uint64_t>(options.capacity_bytes / kBytesPerLookup,
+                                                               kLookupsPerDecision, kMostLookupsPerDecision) /
+                                     MemoryShare::kCountedOneIn)),
       total_(options.capacity_bytes) {}
 
 void MemoryShares::count() noexcept {
-  constexpr std::uint32_t kEnough = kLookupsPerDecision / MemoryShare::kCountedOneIn;
   // Whoever makes it full has it decided; while that is not done, others count on.
-  if (counted_.fetch_add(1, std::memory_order_relaxed) + 1 != kEnough) return;
+  if (counted_.fetch_add(1, std::memory_order_relaxed) + 1 != counts_per_decision_) return;
   try {
     if (const auto executor = around_.executor.lock()) {
       executor->post([weak = weak_from_this()] {
@@ -289,7 +292,7 @@ void MemoryShares::balance() {
   std::erase_if(leaving_, [](const Owned& share) { return share->memory.stats().pinned == 0; });
   give_away_free();
   if (shares_.size() >= 2) {
-    const std::uint64_t step = std::clamp<std::uint64_t>(total_ / kStepPart, 1, kMostStep);
+    const std::uint64_t step = std::max<std::uint64_t>(total_ / kStepPart, 1);
     if (const auto move = best_move(views(nullptr), shares_.front()->curve.part_bytes(), step)) {
       MemoryShare& giver = *shares_[move->from];
       MemoryShare& taker = *shares_[move->to];

@@ -53,11 +53,13 @@ class MemoryShare {
 /// the executor. Thread-safe; look-ups take no lock of it.
 class MemoryShares : public std::enable_shared_from_this<MemoryShares> {
  public:
-  /// Between two decisions, of all models together.
+  /// Between two decisions, of all models together; more in a large budget, where a move takes longer
+  /// (benchmarks/shares_bench): one for every so many bytes, up to a bound.
   static constexpr std::uint32_t kLookupsPerDecision = 4096;
-  /// A move is this part of the budget at most, and so many bytes, for it takes milliseconds (benchmarks/shares_bench).
+  static constexpr std::uint64_t kBytesPerLookup = 16384;
+  static constexpr std::uint32_t kMostLookupsPerDecision = 65536;
+  /// A move is this part of the budget at most.
   static constexpr std::uint64_t kStepPart = 32;
-  static constexpr std::uint64_t kMostStep = 2ULL << 20;
 
   struct Surroundings {
     std::shared_ptr<Clock> clock;
@@ -115,8 +117,9 @@ class MemoryShares : public std::enable_shared_from_this<MemoryShares> {
   const MemoryCacheOptions options_;
   const Surroundings around_;
   const std::uint32_t curve_keys_;
-  const std::uint64_t overhead_;           ///< of a share: bookkeeping and curve
-  const std::uint64_t floor_;              ///< no share is smaller
+  const std::uint64_t overhead_;  ///< of a share: bookkeeping and curve
+  const std::uint64_t floor_;     ///< no share is smaller
+  const std::uint32_t counts_per_decision_;
   std::atomic<std::uint32_t> counted_{0};  ///< relaxed; since the last decision was asked for
   mutable Mutex mutex_;                    // before the shards'
   std::uint64_t total_ TIDEGATE_GUARDED_BY(mutex_);

@@ -272,9 +272,10 @@ TEST_CASE("redis tier: idle, it asks for no alarm and sends nothing, however lon
 
 TEST_CASE("redis tier: what waits for a server is bounded, look-ups as well as writes") {
   FakeRedis* self = nullptr;
-  FakeRedis server(holding(self, "SET"));
+  FakeRedis server(holding(self, "SELECT"));
   self = &server;
   auto options = at(server);
+  options.database = 1;  // signing in is not over
   options.write_queue_items = 100;
   const auto clock = std::make_shared<ManualClock>();
   const auto tier = make_tier(options, clock);
@@ -296,12 +297,14 @@ TEST_CASE("redis tier: what waits for a server is bounded, look-ups as well as w
 
 TEST_CASE("redis tier: it goes within its bound though the server is silent, and every look-up ends") {
   FakeRedis* self = nullptr;
-  FakeRedis server(holding(self, "SET"));
+  FakeRedis server(holding(self, "SELECT"));
   self = &server;
   const auto started = std::chrono::steady_clock::now();
   Asking asking;
   {
-    const auto tier = make_tier(at(server), std::make_shared<ManualClock>());
+    auto options = at(server);
+    options.database = 1;
+    const auto tier = make_tier(options, std::make_shared<ManualClock>());
     for (std::uint64_t i = 0; i < 50; ++i) asking.ask(*tier, i);
     store(*tier, redis_entry(1, 1));
   }

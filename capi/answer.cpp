@@ -118,6 +118,7 @@ tidegate_status tidegate_result_timing(const tidegate_result* result, tidegate_t
     value.variant = result->response.variant.c_str();
     value.variant_length = result->response.variant.size();
     value.parts = measured.parts;
+    if (result->response.similarity) value.similarity = result->response.similarity->cosine;
     return write_struct(timing, value, "timing");
   });
 }

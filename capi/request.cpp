@@ -44,6 +44,8 @@ RequestOptions engine_options(const HostOptions& wishes, const Clock& clock) {
   }
   if (options.cache == TIDEGATE_CACHE_REFRESH) result.cache = CacheMode::refresh;
   if (options.cache == TIDEGATE_CACHE_BYPASS) result.cache = CacheMode::bypass;
+  if (options.cache == TIDEGATE_CACHE_SIMILAR) result.cache = CacheMode::similar;
+  result.similar_within = wishes.similar_within;
   return result;
 }
 
@@ -64,6 +66,7 @@ namespace {
 
 constexpr std::uint32_t kMaxInputs = 64;
 constexpr std::size_t kMaxName = 256;  // bytes
+constexpr std::size_t kMaxWithin = 4096;
 
 /// The end of a submitted request: runs once, on the engine's completion thread.
 /// Three words, so that it needs no memory of its own.
@@ -96,12 +99,12 @@ struct Submit {
 };
 
 /// A copy of a short text.
-Result<std::string> read_name(const char* text, std::size_t length, const char* noun) {
+Result<std::string> read_name(const char* text, std::size_t length, const char* noun, std::size_t most = kMaxName) {
   const auto name = text_argument(text, length, noun);
   if (!name) return name.error();
-  if (name->size() <= kMaxName) return std::string(*name);
+  if (name->size() <= most) return std::string(*name);
   return Error(ErrorCode::invalid_argument,
-               noun + (" has " + std::to_string(name->size())) + " bytes; it may have 256");
+               noun + (" has " + std::to_string(name->size())) + " bytes; it may have " + std::to_string(most));
 }
 
 Result<HostOptions> read_options(const tidegate_request_options* given) {
@@ -111,7 +114,7 @@ Result<HostOptions> read_options(const tidegate_request_options* given) {
   if ((options->flags & ~static_cast<std::uint32_t>(TIDEGATE_MAY_COMPLETE_INLINE)) != 0) {
     return Error(ErrorCode::unsupported, "options set a flag this library does not know");
   }
-  if (options->cache < 0 || options->cache > TIDEGATE_CACHE_BYPASS) {
+  if (options->cache < 0 || options->cache > TIDEGATE_CACHE_SIMILAR) {
     return Error(ErrorCode::invalid_argument, "options.cache is none of TIDEGATE_CACHE_*");
   }
   if (options->priority < 0 || options->priority > TIDEGATE_PRIORITY_BATCH) {
@@ -129,7 +132,10 @@ Result<HostOptions> read_options(const tidegate_request_options* given) {
   if (!key) return key.error();
   auto cache_tag = read_name(options->cache_tag, options->cache_tag_length, "options.cache_tag");
   if (!cache_tag) return cache_tag.error();
-  return HostOptions{*options, *std::move(tenant), *std::move(key), *std::move(cache_tag)};
+  auto within =
+      read_name(options->similar_within, options->similar_within_length, "options.similar_within", kMaxWithin);
+  if (!within) return within.error();
+  return HostOptions{*options, *std::move(tenant), *std::move(key), *std::move(cache_tag), *std::move(within)};
 }
 
 /// The model's name; empty for NULL. Errors: invalid_argument (another runtime's).

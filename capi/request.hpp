@@ -17,6 +17,7 @@ struct HostOptions {
   std::string tenant{};
   std::string ordering_key{};
   std::string cache_tag{};
+  std::string similar_within{};
 };
 
 /// The same for the engine; a time-out counts from now.

@@ -40,6 +40,17 @@ void write_curve(JsonWriter& json, const std::vector<tidegate::CacheCurvePoint>&
   json.close(']');
 }
 
+void write_shares(JsonWriter& json, const std::vector<tidegate::CacheShareStats>& shares) {
+  json.key("cache_shares").open('[');
+  for (const tidegate::CacheShareStats& share : shares) {
+    json.open('{').member("model", share.model).member("bytes", share.bytes);
+    json.member("min_bytes", share.min_bytes).member("max_bytes", share.max_bytes);
+    json.member("used_bytes", share.memory.bytes).member("entries", share.memory.entries);
+    json.member("hits", share.memory.hits).member("misses", share.memory.misses).close('}');
+  }
+  json.close(']');
+}
+
 void write_sample(JsonWriter& json, const tidegate::MetricSample& sample) {
   json.open('{').member("name", sample.name).key("labels").open('{');
   for (const auto& [name, value] : sample.labels) json.member(name, value);
@@ -60,6 +71,7 @@ std::string write_stats(Runtime& runtime, const tidegate::Engine& engine) {
   write_requests(json, runtime);
   write_caches(json, engine.cache_stats());
   if (const auto points = engine.cache_curve()) write_curve(json, *points);
+  if (const auto shares = engine.cache_shares()) write_shares(json, *shares);
   json.key("metrics").open('[');
   for (const tidegate::MetricSample& sample : engine.metrics().samples) write_sample(json, sample);
   json.close(']').close('}');

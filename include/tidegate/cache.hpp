@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tidegate/cache_share.hpp"
 #include "tidegate/request.hpp"
 
 namespace tidegate {
@@ -116,6 +117,7 @@ struct MemoryCacheOptions {
   /// Keeps shadow caches beside the tier, which tell what other sizes and policies would hit
   /// (Engine::cache_curve). Takes a twentieth of the budget; off below 8 MiB.
   CacheCurve curve = CacheCurve::off;
+  CachePerModel per_model = CachePerModel::off;
 };
 
 /// The memory tier's answers, kept in a file from the end of an engine to the start of the next.
@@ -172,6 +174,14 @@ struct CacheCurvePoint {
   std::uint64_t capacity_bytes = 0;
   std::uint64_t requests = 0;  ///< sampled
   std::uint64_t hits = 0;
+};
+
+/// A model's share of the memory tier, now.
+struct CacheShareStats {
+  std::string model;
+  std::uint64_t bytes = 0;                     ///< of MemoryCacheOptions::capacity_bytes
+  std::uint64_t min_bytes = 0, max_bytes = 0;  ///< between which it moves
+  CacheTierStats memory{};
 };
 
 }  // namespace tidegate

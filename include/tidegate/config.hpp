@@ -45,6 +45,10 @@ struct EngineConfig {
   /// Shared cache behind the memory tier; an empty address = none.
   RedisCacheOptions redis{};
   DiskCacheOptions disk{};  ///< behind the other tiers; without a folder there is none
+  /// CachePreset that budget and lives of the caches were taken from, for answers of so many bytes; empty = none.
+  /// Read from JSON before the keys that may change them.
+  std::string cache_preset{};
+  std::uint64_t cache_preset_answer_bytes = 1536;
   std::vector<ModelConfig> models{};
 };
 

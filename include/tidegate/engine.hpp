@@ -38,7 +38,8 @@ struct ModelOptions {
   CalibrationOptions calibration{};
   PoolOptions pool{};                              ///< needs max_queue_delay 0
   Duration slo{0};                                 ///< arrival to answer, wished for: LaneLoad::slo; 0 = none
-  std::optional<SemanticCacheOptions> semantic{};  ///< empty = only equal requests share answers
+  std::optional<SemanticCacheOptions> semantic{};  ///< none, or no embedder = only equal requests share answers
+  CacheShare cache_share{};                        ///< needs CachePerModel::on
 };
 
 /// How one drain ended.
@@ -73,7 +74,8 @@ class Engine {
 
   /// Serves `name` from these replicas, which must have equal fingerprints.
   /// Errors: invalid_argument, already_exists, shutting_down, queue_full (1024
-  /// models), out_of_memory, unavailable (no thread), not_found (the embedder of a semantic tier,
+  /// models), out_of_memory, unavailable (no thread; no memory for a share of the cache while its answers
+  /// are used), not_found (the embedder of a semantic tier,
   /// which must be added first).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
@@ -167,6 +169,8 @@ class Engine {
   /// What other sizes and policies of the memory tier would have hit of late, by policy, then
   /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.
   [[nodiscard]] Result<std::vector<CacheCurvePoint>> cache_curve() const;
+  /// Each model's share of the memory tier; empty without CachePerModel::on. Errors: out_of_memory.
+  [[nodiscard]] Result<std::vector<CacheShareStats>> cache_shares() const;
   /// Facts of a model; empty name = the only one. Errors: not_found.
   [[nodiscard]] Result<ModelInfo> model_info(std::string_view name = {}) const;
   /// The last 256 batches of a model and why each is as it is, oldest first (to_text

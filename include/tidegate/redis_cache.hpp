@@ -30,7 +30,7 @@ struct RedisCacheOptions {
   std::string tls_server_name{};  ///< in the certificate; empty = the host of `address`
 
   std::string key_prefix = "tidegate";  ///< of every key; no ':'
-  std::string name_space = "default";   ///< what RedisCache::invalidate empties; no ':'
+  std::string name_space = "default";   ///< answers are shared within one; no ':'
   /// Secret that values are signed with (HMAC-SHA256): without it, whoever can write to
   /// the server can plant answers. All processes of a namespace need the same one.
   std::string hmac_key{};
@@ -54,16 +54,15 @@ enum class RedisBreaker : std::uint8_t { closed, open, half_open };
 struct RedisCacheStats {
   std::uint64_t hits = 0;
 
-  std::uint64_t absent = 0;       ///< misses: the server has no such key
-  std::uint64_t expired = 0;      ///< its record has no life left
-  std::uint64_t corrupt = 0;      ///< another key, checksum, version or length
-  std::uint64_t forged = 0;       ///< not signed with our secret
-  std::uint64_t invalidated = 0;  ///< the namespace was emptied meanwhile
-  std::uint64_t timeouts = 0;     ///< no answer within the budget
-  std::uint64_t refused = 0;      ///< the circuit breaker is open
-  std::uint64_t overflowed = 0;   ///< too many look-ups are waiting
-  std::uint64_t lost = 0;         ///< the connection broke, or there is none
-  std::uint64_t failed = 0;       ///< the server answered with an error, counted below
+  std::uint64_t absent = 0;      ///< misses: the server has no such key
+  std::uint64_t expired = 0;     ///< its record has no life left
+  std::uint64_t corrupt = 0;     ///< another key, checksum, version or length
+  std::uint64_t forged = 0;      ///< not signed with our secret
+  std::uint64_t timeouts = 0;    ///< no answer within the budget
+  std::uint64_t refused = 0;     ///< the circuit breaker is open
+  std::uint64_t overflowed = 0;  ///< too many look-ups are waiting
+  std::uint64_t lost = 0;        ///< the connection broke, or there is none
+  std::uint64_t failed = 0;      ///< the server answered with an error, counted below
 
   std::uint64_t moved = 0;          ///< error replies: the key is another cluster node's
   std::uint64_t read_only = 0;      ///< a replica
@@ -77,7 +76,6 @@ struct RedisCacheStats {
   std::uint64_t dropped_open = 0;     ///< the circuit breaker is open
   std::uint64_t dropped_refused = 0;  ///< the server takes none (OOM, read-only, ...)
   std::uint64_t dropped_lost = 0;     ///< on their way when the connection broke
-  std::uint64_t dropped_late = 0;     ///< computed before the namespace was emptied
   std::uint64_t dropped_unfit = 0;    ///< larger than max_value_bytes, or without life left
 
   std::uint64_t commands = 0;     ///< MGETs sent
@@ -92,11 +90,6 @@ struct RedisCacheStats {
 /// what is queued for a quarter of a second at most, and ends look-ups as misses.
 class RedisCache : public CacheTier {
  public:
-  /// Makes every answer of the namespace unreachable: here when `done` runs (on the
-  /// network thread), in other processes within five seconds of their traffic. Answers
-  /// whose look-up was before that are not stored. Errors: unavailable.
-  virtual void invalidate(UniqueFunction<void(Result<void>)> done) = 0;
-
   [[nodiscard]] virtual RedisCacheStats redis_stats() const = 0;
   /// Adds them and the times of look-ups to a snapshot of the metrics.
   virtual void collect(std::vector<MetricSample>& samples) const = 0;

@@ -84,6 +84,12 @@ struct CacheReplay {
 /// 0), corrupt_data (a file cut inside a record).
 [[nodiscard]] Result<CacheReplay> replay_cache_trace(const std::string& path, const CacheReplayOptions& options);
 
+/// The same with a cache that knows the future: whatever is asked for last gives way, the newcomer included (Belady, "A
+/// study of replacement algorithms for a virtual-storage computer", 1966). No policy hits more where all answers
+/// weigh the same; where they have sizes it is a usual yardstick and no bound. Errors: as replay_cache_trace.
+[[nodiscard]] Result<CacheReplay> replay_cache_optimum(const std::string& path, CacheTraceFormat format,
+                                                       std::uint64_t capacity);
+
 /// One request of a trace for the queue.
 struct QueueArrival {
   Duration at{0};            ///< since the trace began; never before the one above

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "base/crc32c.hpp"
 #include "base/mapped_file.hpp"
@@ -19,7 +20,7 @@
 //    0 u32 magic "TGSE"        8 i64 end of its life, Unix milliseconds
 //    4 u32 kind                16 i64 what its computation took, ns
 //   24 u64 bytes of the record 32 key
-//   64 u32 zero                68 u32 CRC-32C of 0..67
+//   64 u32 part of the model   68 u32 CRC-32C of 0..67
 //   72 the record, which has a checksum of its own, to a multiple of 8
 namespace tidegate {
 namespace {
@@ -45,7 +46,7 @@ struct EntryHeader {
   std::int64_t cost = 0;
   std::uint64_t bytes = 0;
   CacheKey key{};
-  std::uint32_t zero = 0;
+  std::uint32_t part = 0;
   std::uint32_t checksum = 0;
 };
 static_assert(sizeof(FileHeader) == 32 && sizeof(EntryHeader) == 72);
@@ -70,8 +71,9 @@ std::int64_t date_after(std::int64_t unix_ms, Duration life) {
                                                                    : unix_ms + left;
 }
 
-EntryHeader header_of(const CacheEntry& entry, Kind kind, std::int64_t unix_ms) {
+EntryHeader header_of(const CacheEntry& entry, Kind kind, std::uint32_t part, std::int64_t unix_ms) {
   EntryHeader header;
+  header.part = part;
   header.kind = kind;
   header.expires = date_after(unix_ms, entry.time_to_live);
   header.cost = entry.recompute_cost.count();
@@ -103,12 +105,19 @@ std::optional<CacheEntry> entry_of(const EntryHeader& header, std::span<const st
 
 }  // namespace
 
+std::uint32_t snapshot_part(std::string_view model) noexcept {
+  if (model.empty()) return 0;
+  return std::max(crc32c(std::as_bytes(std::span(model))), 1U);
+}
+
 Result<std::uint64_t> write_cache_snapshot(const std::string& path, CacheSnapshot snapshot,
                                            std::uint64_t capacity_bytes, std::int64_t unix_ms) {
   constexpr std::array<std::byte, 8> kPadding{};
   std::vector<CacheEntry>& answers = snapshot.answers;
-  std::sort(answers.begin(), answers.end(),
-            [](const CacheEntry& a, const CacheEntry& b) { return a.time_to_live > b.time_to_live; });
+  std::vector<std::size_t> order(answers.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return answers[a].time_to_live > answers[b].time_to_live; });
   FileHeader header;
   header.written = unix_ms;
   std::vector<EntryHeader> headers;
@@ -117,20 +126,22 @@ Result<std::uint64_t> write_cache_snapshot(const std::string& path, CacheSnapsho
   parts.reserve(1 + 3 * headers.capacity());
   parts.push_back(bytes_of(header));
   std::uint64_t size = sizeof header;
-  const auto add = [&](const CacheEntry& entry, Kind kind) {
+  const auto add = [&](const CacheEntry& entry, Kind kind, std::uint32_t part) {
     const std::uint64_t bytes = entry.record.bytes().size();
     if (size + sizeof(EntryHeader) + align_up(bytes) > capacity_bytes) return false;
     size += sizeof(EntryHeader) + align_up(bytes);
-    parts.push_back(bytes_of(headers.emplace_back(header_of(entry, kind, unix_ms))));
+    parts.push_back(bytes_of(headers.emplace_back(header_of(entry, kind, part, unix_ms))));
     parts.push_back(entry.record.bytes());
     parts.push_back(std::span(kPadding).first(align_up(bytes) - bytes));
     return true;
   };
   // Without a table what it made forgotten would come back: then rather no answers either.
   bool whole = true;
-  for (const CacheEntry& table : snapshot.tables) whole = add(table, Kind::table) && whole;
+  for (const CacheEntry& table : snapshot.tables) whole = add(table, Kind::table, 0) && whole;
   header.tables = static_cast<std::uint32_t>(headers.size());
-  for (const CacheEntry& answer : answers) header.answers += whole && add(answer, Kind::answer) ? 1 : 0;
+  for (const std::size_t i : order) {
+    header.answers += whole && add(answers[i], Kind::answer, snapshot.part_of(i)) ? 1 : 0;
+  }
   header.checksum = checksum_of(header);
   TIDEGATE_CHECK(replace_file(path, parts));
   return header.answers;
@@ -157,6 +168,7 @@ CacheSnapshotRead read_cache_snapshot(const std::string& path, std::int64_t unix
     if (!entry || entry->magic != kEntryMagic || entry->bytes > file.size() - at - sizeof(EntryHeader)) break;
     const auto record = file.subspan(at + sizeof(EntryHeader), entry->bytes);
     auto usable = entry_of(*entry, record, header->written, unix_ms);
+    if (usable && entry->kind != Kind::table) read.snapshot.parts.push_back(entry->part);
     if (usable) (entry->kind == Kind::table ? tables : answers).push_back(*std::move(usable));
     at += sizeof(EntryHeader) + align_up(entry->bytes);
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tidegate/cache.hpp"
@@ -12,8 +13,17 @@ namespace tidegate {
 /// What a snapshot holds. Lives are what was left when it was written, or is left when it is read.
 struct CacheSnapshot {
   std::vector<CacheEntry> answers;
+  /// Of each answer, `snapshot_part` of the model in whose share of the memory tier it was; fewer = 0.
+  std::vector<std::uint32_t> parts;
   std::vector<CacheEntry> tables;  ///< of invalidations (CacheNamespace::entry)
+
+  [[nodiscard]] std::uint32_t part_of(std::size_t answer) const noexcept {
+    return answer < parts.size() ? parts[answer] : 0;
+  }
 };
+
+/// How a model is told from others; two may be taken for one, whose keys differ all the same. 0 for "".
+[[nodiscard]] std::uint32_t snapshot_part(std::string_view model) noexcept;
 
 /// Replaces `path` by a file of at most `capacity_bytes`: first the tables, then the answers, those with
 /// the longest life left first. Answers the number of answers in it. Errors: io_error, busy.

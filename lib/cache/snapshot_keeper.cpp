@@ -2,11 +2,17 @@
 
 #include <algorithm>
 #include <new>
+#include <set>
 
 #include "base/wall_time.hpp"
 #include "cache/cache_snapshot.hpp"
 
 namespace tidegate {
+namespace {
+
+constexpr std::uint32_t kAnyPart = 0;
+
+}  // namespace
 
 SnapshotKeeper::SnapshotKeeper(CacheSnapshotOptions options, std::shared_ptr<TieredCache> cache,
                                std::shared_ptr<CacheNamespaces> namespaces)
@@ -18,13 +24,41 @@ void SnapshotKeeper::restore() noexcept {
     CacheSnapshotRead read = read_cache_snapshot(options_.file, unix_milliseconds());
     skipped_.store(read.skipped, std::memory_order_relaxed);
     namespaces_->restore(std::move(read.snapshot.tables));
-    for (CacheEntry& answer : read.snapshot.answers) {
-      answer.time_to_live = std::min(answer.time_to_live, cache_->options().time_to_live);
-      cache_->put_in_memory(answer);
-      restored_.fetch_add(1, std::memory_order_relaxed);
-    }
+    if (cache_->shares() == nullptr) put_back(read.snapshot, *cache_, kAnyPart);
   } catch (...) {
     failed_.fetch_add(1, std::memory_order_relaxed);  // no memory for all of it
+  }
+}
+
+void SnapshotKeeper::restore_into(TieredCache& cache, std::string_view model) noexcept {
+  if (!has_file()) return;
+  try {
+    put_back(read_cache_snapshot(options_.file, unix_milliseconds()).snapshot, cache, snapshot_part(model));
+  } catch (...) {
+    failed_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+void SnapshotKeeper::put_back(const CacheSnapshot& snapshot, TieredCache& cache, std::uint32_t part) {
+  for (std::size_t i = 0; i < snapshot.answers.size(); ++i) {
+    if (part != kAnyPart && snapshot.part_of(i) != part) continue;
+    CacheEntry answer = snapshot.answers[i];
+    answer.time_to_live = std::min(answer.time_to_live, cache_->options().time_to_live);
+    cache.put_in_memory(answer);
+    restored_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+/// What the file holds for models that have not come: it is still theirs.
+void SnapshotKeeper::keep_others(CacheSnapshot& snapshot) const {
+  if (cache_->shares() == nullptr) return;
+  std::set<std::uint32_t> present{snapshot_part("")};
+  for (const auto& share : cache_->shares()->open_shares()) present.insert(snapshot_part(share->model));
+  const CacheSnapshotRead read = read_cache_snapshot(options_.file, unix_milliseconds());
+  for (std::size_t i = 0; i < read.snapshot.answers.size(); ++i) {
+    if (present.contains(read.snapshot.part_of(i))) continue;
+    snapshot.answers.push_back(read.snapshot.answers[i]);
+    snapshot.parts.push_back(read.snapshot.part_of(i));
   }
 }
 
@@ -34,7 +68,11 @@ Result<std::uint64_t> SnapshotKeeper::save() noexcept {
     try {
       CacheSnapshot snapshot;
       // What is invalidated from here on lies under keys that the tables, taken later, know of.
-      cache_->for_each_in_memory([&](const CacheEntry& entry) { snapshot.answers.push_back(entry); });
+      cache_->for_each_in_memory([&](const CacheEntry& entry, std::string_view model) {
+        snapshot.answers.push_back(entry);
+        snapshot.parts.push_back(snapshot_part(model));
+      });
+      keep_others(snapshot);
       snapshot.tables = namespaces_->tables();
       return write_cache_snapshot(options_.file, std::move(snapshot), options_.capacity_bytes, unix_milliseconds());
     } catch (const std::bad_alloc&) {

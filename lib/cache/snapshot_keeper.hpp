@@ -6,6 +6,7 @@
 
 #include "base/mutex.hpp"
 #include "cache/cache_namespaces.hpp"
+#include "cache/cache_snapshot.hpp"
 #include "cache/tiered_cache.hpp"
 
 namespace tidegate {
@@ -16,8 +17,11 @@ class SnapshotKeeper {
   SnapshotKeeper(CacheSnapshotOptions options, std::shared_ptr<TieredCache> cache,
                  std::shared_ptr<CacheNamespaces> namespaces);
 
-  /// Puts back what the file holds; does nothing without a file.
+  /// Puts back what the file holds; does nothing without a file. Where models have shares of the memory
+  /// tier, only what has been invalidated: the answers wait for `restore_into`.
   void restore() noexcept;
+  /// Puts the answers of one model back.
+  void restore_into(TieredCache& cache, std::string_view model) noexcept;
   /// Replaces the file. Errors: invalid_argument (there is none), io_error, busy, out_of_memory.
   Result<std::uint64_t> save() noexcept;
 
@@ -26,6 +30,9 @@ class SnapshotKeeper {
   [[nodiscard]] bool has_file() const noexcept { return !options_.file.empty(); }
 
  private:
+  void keep_others(CacheSnapshot& snapshot) const;
+  void put_back(const CacheSnapshot& snapshot, TieredCache& cache, std::uint32_t part);
+
   const CacheSnapshotOptions options_;
   const std::shared_ptr<TieredCache> cache_;
   const std::shared_ptr<CacheNamespaces> namespaces_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "base/try.hpp"
 #include "base/wall_time.hpp"
 #include "cache/key_hash.hpp"
 #include "cache/memory_cache.hpp"
@@ -43,6 +44,13 @@ MemoryCacheOptions memory_options(const CacheOptions& options) {
   return memory;
 }
 
+/// Of the tier that all models share.
+MemoryCacheOptions common_options(const CacheOptions& options) {
+  MemoryCacheOptions memory = memory_options(options);
+  if (options.memory.per_model == CachePerModel::on) memory.capacity_bytes = 0;
+  return memory;
+}
+
 MemoryCache::Staleness staleness_of(const CacheOptions& options) {
   if (options.fresh_for <= Duration::zero()) return {};
   return {std::max(options.time_to_live - options.fresh_for, Duration::zero()), options.refresh_timeout};
@@ -74,13 +82,17 @@ using Done = UniqueFunction<void(std::optional<CacheHit>)>;
 
 }  // namespace
 
-struct TieredCache::State {
-  class FurtherLookup;
-
-  State(CacheOptions o, std::shared_ptr<Clock> c)
+/// What the chains of all models have in common.
+struct TieredCache::Chain {
+  Chain(CacheOptions o, std::shared_ptr<Clock> c, std::weak_ptr<Executor> executor)
       : options(std::move(o)),
         clock(std::move(c)),
-        memory(memory_options(options), clock, staleness_of(options)),
+        memory(common_options(options), clock, staleness_of(options)),
+        shares(options.memory.per_model == CachePerModel::on && options.memory.capacity_bytes > 0
+                   ? std::make_shared<MemoryShares>(
+                         memory_options(options),
+                         MemoryShares::Surroundings{clock, staleness_of(options), std::move(executor)})
+                   : nullptr),
         errors(bytes_for_errors(options), options.negative_time_to_live),
         counters(options.tiers.size()) {}
 
@@ -96,8 +108,26 @@ struct TieredCache::State {
   const CacheOptions options;
   const std::shared_ptr<Clock> clock;
   MemoryCache memory;
+  const std::shared_ptr<MemoryShares> shares;  ///< null where memory is everybody's
   NegativeCache errors;
   std::vector<TierCounters> counters;  ///< of options.tiers, same order
+};
+
+/// The chain as one model sees it.
+struct TieredCache::State {
+  class FurtherLookup;
+
+  explicit State(std::shared_ptr<Chain> c, std::shared_ptr<MemoryShare> s = nullptr)
+      : chain(std::move(c)), share(std::move(s)), memory(share != nullptr ? share->memory : chain->memory) {}
+
+  void keep(const CacheEntry& entry) {
+    memory.put(entry);
+    if (share != nullptr) share->stored(hash_of(entry.key), MemoryCache::charge_of(entry.key, entry.record));
+  }
+
+  const std::shared_ptr<Chain> chain;
+  const std::shared_ptr<MemoryShare> share;  ///< null in a chain of no model's own
+  MemoryCache& memory;
 };
 
 /// One look-up on its way through the further tiers. The alarm and the callbacks
@@ -113,7 +143,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   ~FurtherLookup() { finish(std::nullopt); }
 
   void start(State& state) {
-    alarm_ = state.clock->call_at(limit_, [self = this->shared_from_this()] { self->run_out_of_time(); });
+    alarm_ = state.chain->clock->call_at(limit_, [self = this->shared_from_this()] { self->run_out_of_time(); });
     ask(state, 0);
   }
 
@@ -122,7 +152,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
 
   void ask(State& state, std::size_t tier) {
     const bool called = call_tier([&] {
-      state.options.tiers[tier]->get_many(
+      state.chain->options.tiers[tier]->get_many(
           std::span(&key_, 1), limit_,
           [self = this->shared_from_this(), tier](Answer answer) { self->take(tier, std::move(answer)); });
     });
@@ -141,16 +171,16 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     }
     std::optional<CacheEntry> entry;
     if (answer.size() == 1) entry = std::move(answer.front());
-    if (auto outputs = judge(entry, state->counters[tier])) {
+    if (auto outputs = judge(entry, state->chain->counters[tier])) {
       fill(*state, tier, *entry, *std::move(outputs));
       return;
     }
     if (finished_.load(std::memory_order_acquire)) return;
-    add_one(state->counters[tier].misses);
-    if (tier + 1 < state->options.tiers.size()) {
+    add_one(state->chain->counters[tier].misses);
+    if (tier + 1 < state->chain->options.tiers.size()) {
       ask(*state, tier + 1);
     } else if (finish(std::nullopt)) {
-      state->clock->cancel(alarm_);
+      state->chain->clock->cancel(alarm_);
     }
   }
 
@@ -172,22 +202,22 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
       if (const auto facts = record_facts(key_, entry.record.bytes())) entry.recompute_cost = facts->recompute_cost;
     }
     // No answer lives longer here than one computed here would.
-    entry.time_to_live = std::min(entry.time_to_live, life_in_tiers(state.options));
+    entry.time_to_live = std::min(entry.time_to_live, life_in_tiers(state.chain->options));
     CacheEntry near = entry;
-    near.time_to_live = std::min(near.time_to_live, state.options.time_to_live);
-    call_tier([&] { state.memory.put(near); });
+    near.time_to_live = std::min(near.time_to_live, state.chain->options.time_to_live);
+    call_tier([&] { state.keep(near); });
     if (finish(CacheHit{std::move(outputs), static_cast<std::int32_t>(tier + 1)})) {
-      add_one(state.counters[tier].hits);
-      state.clock->cancel(alarm_);
+      add_one(state.chain->counters[tier].hits);
+      state.chain->clock->cancel(alarm_);
     }
-    state.store_further(entry, tier);
+    state.chain->store_further(entry, tier);
   }
 
   void run_out_of_time() {
     if (!finish(std::nullopt)) return;
     const std::size_t turn = turn_.load(std::memory_order_acquire);
     const std::shared_ptr<State> state = state_.lock();
-    if (state != nullptr && turn < state->counters.size()) add_one(state->counters[turn].misses);
+    if (state != nullptr && turn < state->chain->counters.size()) add_one(state->chain->counters[turn].misses);
   }
 
   /// True for the one call that answers.
@@ -206,12 +236,28 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   Done done_;  ///< called by whoever sets finished_
 };
 
-TieredCache::TieredCache(CacheOptions options, std::shared_ptr<Clock> clock)
-    : state_(std::make_shared<State>(std::move(options), std::move(clock))) {}
+TieredCache::TieredCache(CacheOptions options, std::shared_ptr<Clock> clock, std::weak_ptr<Executor> executor)
+    : state_(
+          std::make_shared<State>(std::make_shared<Chain>(std::move(options), std::move(clock), std::move(executor)))) {
+}
+
+TieredCache::TieredCache(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 TieredCache::~TieredCache() = default;
 
+Result<std::shared_ptr<TieredCache>> TieredCache::for_model(const std::string& model, const CacheShare& limits) {
+  std::shared_ptr<MemoryShare> share;
+  if (state_->chain->shares != nullptr) {
+    TIDEGATE_TRY(share, state_->chain->shares->open(model, limits));
+  }
+  auto state = std::make_shared<State>(state_->chain, std::move(share));
+  return std::shared_ptr<TieredCache>(new TieredCache(std::move(state)));
+}
+
+const std::shared_ptr<MemoryShares>& TieredCache::shares() const noexcept { return state_->chain->shares; }
+
 std::optional<CacheHit> TieredCache::get_in_memory(const CacheKey& key) {
+  if (state_->share != nullptr) state_->share->asked(hash_of(key));
   std::optional<MemoryHit> hit = state_->memory.find(key);
   if (!hit) return std::nullopt;
   // Its checksum was verified, or computed, when it came in.
@@ -225,40 +271,50 @@ std::optional<CacheHit> TieredCache::get_in_memory(const CacheKey& key) {
 
 std::optional<Error> TieredCache::find_error(const CacheKey& key) {
   // Mostly there is none, and then the clock need not be read.
-  return state_->errors.empty() ? std::nullopt : state_->errors.find(key, state_->clock->now());
+  return state_->chain->errors.empty() ? std::nullopt : state_->chain->errors.find(key, state_->chain->clock->now());
 }
 
 void TieredCache::put_error(const CacheKey& key, const Error& error) noexcept {
-  state_->errors.put(key, error, state_->clock->now());
+  state_->chain->errors.put(key, error, state_->chain->clock->now());
 }
 
-void TieredCache::put_in_memory(const CacheEntry& entry) { state_->memory.put(entry); }
+void TieredCache::put_in_memory(const CacheEntry& entry) { state_->keep(entry); }
 
-void TieredCache::for_each_in_memory(const std::function<void(const CacheEntry&)>& visit) const {
-  state_->memory.for_each(visit);
+void TieredCache::for_each_in_memory(
+    const std::function<void(const CacheEntry&, std::string_view model)>& visit) const {
+  state_->chain->memory.for_each([&](const CacheEntry& entry) { visit(entry, {}); });
+  if (shares() == nullptr) return;
+  for (const auto& share : shares()->open_shares()) {
+    share->memory.for_each([&](const CacheEntry& entry) { visit(entry, share->model); });
+  }
 }
 
 void TieredCache::clear_memory() {
   state_->memory.clear();
-  state_->errors.clear();
+  state_->chain->errors.clear();
 }
 
 void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
-  const std::uint64_t errors = bytes_for_errors(state_->options);
-  state_->memory.resize(capacity_bytes > errors ? capacity_bytes - errors : 0);
+  const std::uint64_t errors = bytes_for_errors(state_->chain->options);
+  const std::uint64_t left = capacity_bytes > errors ? capacity_bytes - errors : 0;
+  if (shares() != nullptr) {
+    shares()->resize(left);
+  } else {
+    state_->chain->memory.resize(left);
+  }
 }
 
-std::vector<CacheCurvePoint> TieredCache::curve() const { return state_->memory.curve(); }
+std::vector<CacheCurvePoint> TieredCache::curve() const { return state_->chain->memory.curve(); }
 
-const CacheOptions& TieredCache::options() const noexcept { return state_->options; }
+const CacheOptions& TieredCache::options() const noexcept { return state_->chain->options; }
 
-bool TieredCache::has_further_tiers() const noexcept { return !state_->options.tiers.empty(); }
+bool TieredCache::has_further_tiers() const noexcept { return !state_->chain->options.tiers.empty(); }
 
 void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done) {
-  const TimePoint now = state_->clock->now();
+  const TimePoint now = state_->chain->clock->now();
   const Duration left = deadline > now ? deadline - now : Duration::zero();
   const Duration share = deadline == kNoDeadline ? Duration::max() : left / kDeadlineShare;
-  const Deadline limit = later(now, std::min(share, state_->options.lookup_budget));
+  const Deadline limit = later(now, std::min(share, state_->chain->options.lookup_budget));
   if (!has_further_tiers() || limit <= now) {
     done(std::nullopt);
     return;
@@ -267,26 +323,26 @@ void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done)
 }
 
 void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost) {
-  if (!state_->stores_anything()) return;
+  if (!state_->chain->stores_anything()) return;
   call_tier([&] {
-    const CacheOptions& options = state_->options;
+    const CacheOptions& options = state_->chain->options;
     const Duration life = with_jitter(options.time_to_live, options.time_to_live_jitter_percent, key);
     const Duration further = with_jitter(life_in_tiers(options), options.time_to_live_jitter_percent, key);
     CacheEntry entry{key, encode_record(key, outputs, unix_milliseconds_after(further), cost), life, cost};
     if (entry.record.bytes().empty()) return;  // beyond what a record holds
-    state_->memory.put(entry);
+    state_->keep(entry);
     entry.time_to_live = further;
-    state_->store_further(entry, state_->options.tiers.size());
+    state_->chain->store_further(entry, state_->chain->options.tiers.size());
   });
 }
 
 std::vector<CacheTierStats> TieredCache::stats() const {
-  std::vector<CacheTierStats> all{state_->memory.stats()};
-  all.front().bytes += state_->errors.bytes();
-  all.reserve(1 + state_->counters.size());
-  for (std::size_t i = 0; i < state_->counters.size(); ++i) {
-    const TierCounters& counters = state_->counters[i];
-    CacheTierStats tier = state_->options.tiers[i]->stats();
+  std::vector<CacheTierStats> all{shares() != nullptr ? shares()->stats() : state_->chain->memory.stats()};
+  all.front().bytes += state_->chain->errors.bytes();
+  all.reserve(1 + state_->chain->counters.size());
+  for (std::size_t i = 0; i < state_->chain->counters.size(); ++i) {
+    const TierCounters& counters = state_->chain->counters[i];
+    CacheTierStats tier = state_->chain->options.tiers[i]->stats();
     tier.hits = counters.hits.load(std::memory_order_relaxed);
     tier.misses = counters.misses.load(std::memory_order_relaxed);
     tier.expired += counters.expired.load(std::memory_order_relaxed);
@@ -299,12 +355,12 @@ std::vector<CacheTierStats> TieredCache::stats() const {
 
 std::vector<std::string_view> TieredCache::tier_names() const {
   std::vector<std::string_view> names{state_->memory.name()};
-  for (const auto& tier : state_->options.tiers) names.push_back(tier->name());
+  for (const auto& tier : state_->chain->options.tiers) names.push_back(tier->name());
   return names;
 }
 
 void TieredCache::collect(std::vector<MetricSample>& samples) const {
-  for (const auto& tier : state_->options.tiers) {
+  for (const auto& tier : state_->chain->options.tiers) {
     if (const auto* const redis = dynamic_cast<const RedisCache*>(tier.get())) redis->collect(samples);
   }
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cache/memory_cache.hpp"
+#include "cache/memory_shares.hpp"
 #include "tidegate/cache.hpp"
 #include "tidegate/metrics.hpp"
 
@@ -24,9 +25,17 @@ struct CacheHit {
 /// ones with its remaining life. Thread-safe. Nothing here fails a request.
 class TieredCache {
  public:
-  /// `clock` also gives the alarms that end slow look-ups.
-  TieredCache(CacheOptions options, std::shared_ptr<Clock> clock);
+  /// `clock` also gives the alarms that end slow look-ups. `executor`, which may be gone at any time, moves
+  /// shares of the memory tier.
+  TieredCache(CacheOptions options, std::shared_ptr<Clock> clock, std::weak_ptr<Executor> executor = {});
   ~TieredCache();
+
+  /// With CachePerModel::on the chain of one model, to which a share of the memory tier belongs; the same
+  /// chain for all otherwise, and one that keeps nothing in memory itself. The counts below are of all models.
+  /// Errors: as MemoryShares::open.
+  [[nodiscard]] Result<std::shared_ptr<TieredCache>> for_model(const std::string& model, const CacheShare& limits);
+  /// Null unless CachePerModel::on.
+  [[nodiscard]] const std::shared_ptr<MemoryShares>& shares() const noexcept;
 
   /// The memory tier; never blocks beyond a short lock.
   [[nodiscard]] std::optional<CacheHit> get_in_memory(const CacheKey& key);
@@ -47,12 +56,12 @@ class TieredCache {
   /// Stores a computed answer in every tier. `cost` is what the model took for it.
   void put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost = Duration::zero());
 
-  /// As MemoryCache::put and for_each.
+  /// As MemoryCache::put and for_each, the latter with the model whose share an entry is in ("" where there are none).
   void put_in_memory(const CacheEntry& entry);
-  void for_each_in_memory(const std::function<void(const CacheEntry&)>& visit) const;
-  /// As MemoryCache::clear, with the remembered errors.
+  void for_each_in_memory(const std::function<void(const CacheEntry&, std::string_view model)>& visit) const;
+  /// As MemoryCache::clear, with the remembered errors; of a chain of one model, its share only.
   void clear_memory();
-  /// As MemoryCache::resize.
+  /// As MemoryCache::resize and MemoryShares::resize.
   void resize_memory(std::uint64_t capacity_bytes);
   [[nodiscard]] std::vector<CacheCurvePoint> curve() const;
 
@@ -63,7 +72,10 @@ class TieredCache {
   void collect(std::vector<MetricSample>& samples) const;
 
  private:
+  struct Chain;
   struct State;
+  explicit TieredCache(std::shared_ptr<State> state);
+
   std::shared_ptr<State> state_;
 };
 

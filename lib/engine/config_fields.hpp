@@ -108,6 +108,8 @@ constexpr std::array<std::string_view, 5> kNamesOf<CachePolicy>{"s3_fifo", "lru"
 template <>
 constexpr std::array<std::string_view, 2> kNamesOf<CacheCurve>{"off", "on"};
 template <>
+constexpr std::array<std::string_view, 2> kNamesOf<CachePerModel>{"off", "on"};
+template <>
 constexpr std::array<std::string_view, 2> kNamesOf<CacheBypass>{"automatic", "never"};
 
 template <>

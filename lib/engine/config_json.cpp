@@ -9,6 +9,7 @@
 #include "base/try.hpp"
 #include "engine/config_schema.hpp"
 #include "engine/json_tree.hpp"
+#include "tidegate/cache_presets.hpp"
 
 namespace tidegate {
 namespace {
@@ -160,6 +161,18 @@ class Reader {
     return {};
   }
 
+  /// Sets the fields that were read and are `chosen` by their keys, in the order they were given.
+  template <class Chosen>
+  void apply(Chosen&& chosen) {
+    for (const auto& [field, value] : read_) {
+      if (chosen(field->key)) field->set(target_, value);
+    }
+    std::erase_if(read_, [&](const auto& one) { return chosen(one.first->key); });
+  }
+  void apply_all() {
+    apply([](std::string_view) { return true; });
+  }
+
   [[nodiscard]] const std::set<std::string_view>& given() const noexcept { return given_; }
 
  private:
@@ -176,7 +189,7 @@ class Reader {
     if (!given_.insert(field.key).second) return given_twice(field.key);
     TIDEGATE_TRY(const Value value,
                  field.type == ValueType::integer ? read_integer(field, key, json) : read_string(field, key, json));
-    field.set(target_, value);
+    read_.push_back({&field, value});
     return {};
   }
 
@@ -184,6 +197,7 @@ class Reader {
   std::span<const Field<Target>> fields_;
   std::string where_;
   std::set<std::string_view> given_{};
+  std::vector<std::pair<const Field<Target>*, Value>> read_{};  ///< not applied yet
 };
 
 Result<void> check_model(const ModelConfig& model, const std::set<std::string_view>& given, const std::string& where) {
@@ -210,6 +224,7 @@ Result<TenantOptions> read_tenant(const JsonTree& json, const std::string& where
   TenantOptions tenant;
   Reader<TenantOptions> reader(tenant, config::tenant_fields(), where + '.');
   TIDEGATE_CHECK(reader.read(*object, "", [](const JsonTree&) { return Result<void>(); }));
+  reader.apply_all();
   if (tenant.name.empty()) return invalid("key '" + where + ".name' is missing: a listed tenant needs it");
   return tenant;
 }
@@ -246,6 +261,7 @@ Result<ModelConfig> read_model(const JsonTree& json, ModelConfig base, const std
                  read_list(list, prefix + std::string(kListKey<ModelConfig>), "tenant", read_tenant));
     return {};
   }));
+  reader.apply_all();
   TIDEGATE_CHECK(check_model(base, reader.given(), prefix));
   return base;
 }
@@ -322,6 +338,13 @@ Result<EngineConfig> merge_config(EngineConfig base, std::string_view json) {
                            [](const JsonTree& one, const std::string& where) { return read_model(one, {}, where); }));
     return {};
   }));
+  reader.apply([](std::string_view key) { return key.starts_with("cache.preset"); });
+  const bool begins_anew =
+      reader.given().contains("cache.preset") || reader.given().contains("cache.preset_answer_bytes");
+  if (const auto preset = cache_preset_of(base.cache_preset); preset && begins_anew) {
+    base.engine.cache = with_preset(std::move(base.engine.cache), *preset, base.cache_preset_answer_bytes);
+  }
+  reader.apply_all();
   if (!std::has_single_bit(base.engine.cache.memory.shards)) {
     return invalid("key 'cache.memory.shards' must be a power of two from 1 to 256, not " +
                    std::to_string(base.engine.cache.memory.shards));

@@ -8,6 +8,7 @@
 #include "cache/redis/redis_limits.hpp"
 #include "engine/config_fields.hpp"
 #include "engine/option_limits.hpp"
+#include "tidegate/cache_presets.hpp"
 
 namespace tidegate::config {
 namespace {
@@ -79,7 +80,58 @@ void set_sizes(ModelConfig& model, const Value& value) {
   }
 }
 
+template <auto Member>
+auto semantic_of(const ModelConfig& model) {
+  return model.options.semantic.value_or(SemanticCacheOptions{}).*Member;
+}
+auto& semantic_of(ModelConfig& model) {
+  if (!model.options.semantic) model.options.semantic.emplace();
+  return *model.options.semantic;
+}
+
+Value get_embedder(const ModelConfig& model) { return semantic_of<&SemanticCacheOptions::embedder>(model); }
+void set_embedder(ModelConfig& model, const Value& value) {
+  semantic_of(model).embedder = *std::get_if<std::string>(&value);
+}
+
+constexpr double kPerMille = 1000;
+constexpr double kPerMillion = 1'000'000;
+
+Value get_threshold(const ModelConfig& model) {
+  return std::int64_t{std::lround(semantic_of<&SemanticCacheOptions::threshold>(model) * kPerMille)};
+}
+void set_threshold(ModelConfig& model, const Value& value) {
+  const auto permille = static_cast<double>(*std::get_if<std::int64_t>(&value));
+  semantic_of(model).threshold = static_cast<float>(permille / kPerMille);
+}
+Value get_false_hits(const ModelConfig& model) {
+  return std::int64_t{std::lround(semantic_of<&SemanticCacheOptions::false_hit_budget>(model) * kPerMillion)};
+}
+void set_false_hits(ModelConfig& model, const Value& value) {
+  semantic_of(model).false_hit_budget = static_cast<double>(*std::get_if<std::int64_t>(&value)) / kPerMillion;
+}
+
+template <auto Member>
+constexpr auto semantic_number(const Row& row, Range range) {
+  return field<ModelConfig>(
+      row, ValueType::integer, range, {},
+      [](const ModelConfig& model) -> Value { return static_cast<std::int64_t>(semantic_of<Member>(model)); },
+      [](ModelConfig& model, const Value& value) {
+        auto& member = semantic_of(model).*Member;
+        member = static_cast<std::remove_reference_t<decltype(member)>>(*std::get_if<std::int64_t>(&value));
+      });
+}
+
+Value get_semantic_life(const ModelConfig& model) {
+  return std::chrono::duration_cast<limits::Milli>(semantic_of<&SemanticCacheOptions::time_to_live>(model)).count();
+}
+void set_semantic_life(ModelConfig& model, const Value& value) {
+  semantic_of(model).time_to_live = limits::Milli(*std::get_if<std::int64_t>(&value));
+}
+
 constexpr std::string_view kPrecisions = "f32|bf16|int8|auto";
+constexpr std::string_view kPresets = "|small|large";
+static_assert(kCachePresets.size() == 2 && kCachePresets[0].name == "small" && kCachePresets[1].name == "large");
 constexpr std::string_view kCachePolicies = "s3_fifo|lru|lfu|w_tiny_lfu|ttl_only";
 /// Empty = the best the machine has.
 constexpr std::string_view kInstructionSets = "|plain|avx2|avx512|avx512_vnni|avx512_bf16";
@@ -99,11 +151,18 @@ constexpr auto kOptions = &ModelConfig::options;
 constexpr auto kBatching = &ModelOptions::batching;
 constexpr auto kAdmission = &ModelOptions::admission;
 constexpr auto kPool = &ModelOptions::pool;
+constexpr auto kShare = &ModelOptions::cache_share;
 constexpr auto kCalibration = &ModelOptions::calibration;
 constexpr auto kLimits = &AdmissionOptions::tenant_limits;
 constexpr auto kCost = &ModelConfig::synthetic;
 
 constexpr std::array kEngineFields{
+    text<&EngineConfig::cache_preset>(
+        {"cache.preset", "", "budget and lives of the caches to begin with; keys given beside it win; empty = none"},
+        kAnyText, kPresets),
+    integer<&EngineConfig::cache_preset_answer_bytes>(
+        {"cache.preset_answer_bytes", "bytes", "of one answer, by which the preset's budget holds its entries"},
+        limits::kPresetAnswerBytes),
     integer<kEngine, kCache, kMemory, &MemoryCacheOptions::capacity_bytes>(
         {"cache.memory.capacity_bytes", "bytes", "hard budget of the memory cache; 0 switches it off"},
         limits::kCacheCapacityBytes),
@@ -114,6 +173,10 @@ constexpr std::array kEngineFields{
         {"cache.memory.policy", "", "which entry of the memory cache goes when room is needed"}, kCachePolicies),
     choice<kEngine, kCache, kMemory, &MemoryCacheOptions::curve>(
         {"cache.memory.curve", "", "whether shadow caches tell what other sizes and policies would hit"}, "off|on"),
+    choice<kEngine, kCache, kMemory, &MemoryCacheOptions::per_model>(
+        {"cache.memory.per_model", "",
+         "whether each model has a part of the memory cache, moved to where it hits most"},
+        "off|on"),
     duration<kEngine, kCache, &CacheOptions::time_to_live>(
         {"cache.time_to_live_ms", "", "life of a computed answer in the caches"}, limits::kTimeToLive),
     duration<kEngine, kCache, &CacheOptions::tier_time_to_live>(
@@ -328,6 +391,30 @@ constexpr std::array kModelFields{
         {"admission.requests_per_day", "requests", "rate of one tenant; 0 = no limit"}, limits::kRate),
     integer<kOptions, kAdmission, kLimits, &TenantLimits::tokens_per_minute>(
         {"admission.tokens_per_minute", "tokens", "rate of one tenant; 0 = no limit"}, limits::kRate),
+    integer<kOptions, kShare, &CacheShare::min_bytes>(
+        {"cache.share.min_bytes", "bytes", "promised of the memory cache; with cache.memory.per_model = on"},
+        limits::kCacheShareBytes),
+    integer<kOptions, kShare, &CacheShare::max_bytes>(
+        {"cache.share.max_bytes", "bytes", "most of the memory cache; 0 = all of it; with cache.memory.per_model = on"},
+        limits::kCacheShareBytes),
+    field<ModelConfig>(
+        {"semantic.embedder", "", "model, listed before, by which like texts share answers; empty = none"},
+        ValueType::string, {0, 256}, {}, get_embedder, set_embedder),
+    field<ModelConfig>({"semantic.threshold_permille", "", "least cosine of two texts that share an answer"},
+                       ValueType::integer, limits::kSemanticThresholdPermille, {}, get_threshold, set_threshold),
+    field<ModelConfig>({"semantic.false_hit_budget_ppm", "", "allowed share of wrong answers, in a million"},
+                       ValueType::integer, limits::kFalseHitsPerMillion, {}, get_false_hits, set_false_hits),
+    semantic_number<&SemanticCacheOptions::audited_percent>(
+        {"semantic.audited_percent", "percent", "of such answers are computed all the same, to compare"},
+        limits::kAuditedPercent),
+    semantic_number<&SemanticCacheOptions::capacity_bytes>(
+        {"semantic.capacity_bytes", "bytes", "most of vectors, indexes and answers"}, limits::kSemanticCapacity),
+    field<ModelConfig>({"semantic.time_to_live_ms", "ms", "life of such an answer"}, ValueType::integer,
+                       {limits::kTimeToLive.minimum.count(), limits::kTimeToLive.maximum.count()}, {},
+                       get_semantic_life, set_semantic_life),
+    semantic_number<&SemanticCacheOptions::flat_limit>(
+        {"semantic.flat_limit", "texts", "that are compared one by one; beyond, a graph is searched"},
+        limits::kFlatLimit),
     text<kOptions, kPool, &PoolOptions::name>(
         {"pool.name", "", "models that name one pool share its slots; empty = the model shares with nobody"}, {0, 256}),
     integer<kOptions, kPool, &PoolOptions::slots>(

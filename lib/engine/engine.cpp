@@ -22,13 +22,28 @@ std::shared_ptr<Services> make_services(const EngineOptions& options, std::share
   auto services = std::make_shared<Services>();
   services->clock = options.clock ? options.clock : make_steady_clock();
   services->completions = std::move(completions);
-  services->cache = std::make_shared<TieredCache>(options.cache, services->clock);
+  services->cache = std::make_shared<TieredCache>(options.cache, services->clock, services->completions);
   services->namespaces = std::make_shared<CacheNamespaces>(CacheNamespace::Surroundings{
       services->clock, options.cache.tiers, std::max(options.cache.time_to_live, options.cache.tier_time_to_live),
       services->completions, unix_microseconds});
   services->snapshot = std::make_shared<SnapshotKeeper>(options.cache.snapshot, services->cache, services->namespaces);
   services->snapshot->restore();
   return services;
+}
+
+void collect_shares(const std::vector<CacheShareStats>& shares, std::vector<MetricSample>& samples) {
+  for (const CacheShareStats& share : shares) {
+    const MetricLabels labels{{"model", share.model}};
+    const auto add = [&](const char* name, const char* help, MetricKind kind, std::uint64_t value) {
+      samples.push_back({name, help, kind, labels, static_cast<double>(value)});
+    };
+    add("tidegate_cache_share_bytes", "Part of the memory cache that the model has", MetricKind::gauge, share.bytes);
+    add("tidegate_cache_share_used_bytes", "Bytes of it in use", MetricKind::gauge, share.memory.bytes);
+    add("tidegate_cache_share_entries", "Answers in it", MetricKind::gauge, share.memory.entries);
+    add("tidegate_cache_share_hits_total", "Answers found in it", MetricKind::counter, share.memory.hits);
+    add("tidegate_cache_share_misses_total", "Look-ups in it without an answer", MetricKind::counter,
+        share.memory.misses);
+  }
 }
 
 /// Setting up starts threads and reserves memory; what the system refuses is an Error.
@@ -84,6 +99,7 @@ Engine::Impl::Impl(EngineOptions engine_options)
       add("tidegate_cache_troubled", "1 while nothing can be stored", MetricKind::gauge, stats[i].troubled);
     }
     tiers->collect(samples);
+    if (tiers->shares() != nullptr) collect_shares(tiers->shares()->shares(), samples);
   });
 }
 
@@ -101,14 +117,15 @@ Result<void> Engine::add_model(std::string name, std::vector<Replica> replicas, 
   TIDEGATE_CHECK(check_options(options));
   TIDEGATE_CHECK(check_replicas(name, replicas));
   TIDEGATE_CHECK(check_longest_item(name, replicas.front().runner->info(), options));
-  return contained([&] { return impl_->add(name, std::move(replicas), options); });
+  return contained(
+      [&] { return impl_->with_limits_kept(name, [&] { return impl_->add(name, std::move(replicas), options); }); });
 }
 
 Result<void> Engine::replace_model(std::string name, std::vector<Replica> replicas, ModelOptions options) {
   TIDEGATE_CHECK(check_options(options));
   TIDEGATE_CHECK(check_replicas(name, replicas));
   return contained([&]() -> Result<void> {
-    TIDEGATE_CHECK(impl_->replace(name, std::move(replicas), options));
+    TIDEGATE_CHECK(impl_->with_limits_kept(name, [&] { return impl_->replace(name, std::move(replicas), options); }));
     impl_->forget_shapes(name);
     return {};
   });
@@ -116,7 +133,9 @@ Result<void> Engine::replace_model(std::string name, std::vector<Replica> replic
 
 Result<void> Engine::add_model(std::string name, ShapedModel model, ModelOptions options) {
   TIDEGATE_CHECK(check_options(options));
-  return contained([&] { return impl_->add_shaped(name, std::move(model), std::move(options)); });
+  return contained([&] {
+    return impl_->with_limits_kept(name, [&] { return impl_->add_shaped(name, std::move(model), std::move(options)); });
+  });
 }
 
 Result<ShapeReview> Engine::review_shape(std::string_view name) {

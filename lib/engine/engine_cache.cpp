@@ -15,13 +15,23 @@ Result<void> Engine::invalidate_cache(const CacheScope& scope, Duration bound) {
     pipeline.invalidate(part);
     // Nobody asks for any of it: the memory is given back at once where it is this model's alone.
     const bool is_all = scope.version ? *scope.version == pipeline.info().fingerprint : scope.tag.empty();
-    if (is_all && impl_->services->namespaces->size() == 1) impl_->services->cache->clear_memory();
+    const bool is_own = pipeline.cache()->shares() != nullptr || impl_->services->namespaces->size() == 1;
+    if (is_all && is_own) pipeline.cache()->clear_memory();
     if (bound <= Duration::zero() || pipeline.names()->spread(bound)) return {};
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory, "there is not enough memory to note the invalidation");
   }
   return Error(ErrorCode::unavailable,
                "a cache tier did not take the invalidation in time; other processes may answer from before");
+}
+
+Result<std::vector<CacheShareStats>> Engine::cache_shares() const {
+  const auto& shares = impl_->services->cache->shares();
+  try {
+    return shares != nullptr ? shares->shares() : std::vector<CacheShareStats>();
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "there is not enough memory to tell the shares");
+  }
 }
 
 Result<std::uint64_t> Engine::save_cache() { return impl_->services->snapshot->save(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -57,6 +58,8 @@ struct Engine::Impl {
   [[nodiscard]] Result<ModelRoster::Model> make_model(const std::string& name, std::vector<Replica> replicas,
                                                       const ModelOptions& model_options);
   void start(ModelRoster::Model& model);
+  [[nodiscard]] Result<std::shared_ptr<TieredCache>> open_share(const std::string& name, const CacheShare& limits);
+  [[nodiscard]] Result<void> with_limits_kept(const std::string& name, const std::function<Result<void>()>& change);
   [[nodiscard]] std::uint64_t answered() const noexcept;
 
   const EngineOptions options;

@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "base/try.hpp"
+#include "cache/snapshot_keeper.hpp"
 #include "engine/engine_impl.hpp"
 
 namespace tidegate {
@@ -12,6 +13,7 @@ struct ModelCount {
   SchedulerStats stats{};
   std::uint64_t held = 0;
   Duration expected{0};
+  std::optional<SemanticCacheStats> semantic{};  ///< of the newest version that has it
 };
 
 void add_counters(SchedulerStats& sum, const SchedulerStats& one) {
@@ -61,16 +63,41 @@ void publish(const std::string& model, const ModelCount& count, std::vector<Metr
   counter("tidegate_wasted_items_total", "Computations nobody waited for any more", stats.wasted_items);
 }
 
+void publish(const std::string& model, const SemanticCacheStats& stats, std::vector<MetricSample>& samples) {
+  const auto add = [&](const char* name, const char* help, MetricKind kind, double value) {
+    samples.push_back({name, help, kind, {{"model", model}}, value});
+  };
+  const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
+    add(name, help, MetricKind::counter, static_cast<double>(value));
+  };
+  counter("tidegate_semantic_hits_total", "Requests answered with a like question's answer", stats.hits);
+  counter("tidegate_semantic_misses_total", "Questions without a like one", stats.misses);
+  counter("tidegate_semantic_guarded_total", "Like questions whose words differ", stats.guarded);
+  counter("tidegate_semantic_tried_total", "Like questions' answers that were compared", stats.tried);
+  counter("tidegate_semantic_wrong_total", "Of them, those that differed", stats.wrong);
+  const auto gauge = [&](const char* name, const char* help, double value) {
+    add(name, help, MetricKind::gauge, value);
+  };
+  gauge("tidegate_semantic_entries", "Questions kept", static_cast<double>(stats.entries));
+  gauge("tidegate_semantic_bytes", "Bytes of them", static_cast<double>(stats.bytes));
+  gauge("tidegate_semantic_threshold", "Least cosine of questions that share an answer", stats.threshold);
+  gauge("tidegate_semantic_false_hit_bound", "Upper bound of the share of wrong answers", stats.false_hit_bound);
+  gauge("tidegate_semantic_serving", "1 while like questions' answers are used",
+        stats.state == SemanticCacheStats::State::serving ? 1 : 0);
+}
+
 }  // namespace
 
 Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std::vector<Replica> replicas,
                                                     const ModelOptions& model_options) {
   ModelRoster::Model model;
   std::shared_ptr<SimilarStage> similar;
-  if (model_options.semantic) {
+  if (model_options.semantic && !model_options.semantic->embedder.empty()) {
     TIDEGATE_TRY(similar, make_similar_stage(name, *model_options.semantic, replicas.front().runner->info()));
   }
   model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services, std::move(similar));
+  TIDEGATE_TRY(std::shared_ptr<TieredCache> cache, open_share(name, model_options.cache_share));
+  if (cache != nullptr) model.pipeline->keep_in(std::move(cache));
   if (model_options.batching.ordering != Ordering::none && model.pipeline->info().iterative) {
     return Error(ErrorCode::invalid_argument,
                  "model '" + name + "' is iterative: its answers come in steps, and batching.ordering must be none");
@@ -85,6 +112,32 @@ Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std
     model.pipeline->share_slots(std::move(pool), model_options.pool.weight);
   }
   return model;
+}
+
+/// Null where all models share the memory tier.
+Result<std::shared_ptr<TieredCache>> Engine::Impl::open_share(const std::string& name, const CacheShare& limits) {
+  const auto& shares = services->cache->shares();
+  if (shares == nullptr) {
+    const bool asks = limits.min_bytes != 0 || limits.max_bytes != 0;
+    if (!asks || options.cache.memory.per_model == CachePerModel::on) return std::shared_ptr<TieredCache>();
+    return Error(ErrorCode::invalid_argument, "model '" + name + "': cache.share.min_bytes is " +
+                                                  std::to_string(limits.min_bytes) + " and cache.share.max_bytes " +
+                                                  std::to_string(limits.max_bytes) +
+                                                  "; both must be 0 unless cache.memory.per_model is on");
+  }
+  const bool is_new = !shares->limits_of(name);
+  TIDEGATE_TRY(auto cache, services->cache->for_model(name, limits));
+  if (is_new) services->snapshot->restore_into(*cache, name);
+  return cache;
+}
+
+/// Runs `change`, which gives a model other limits; they are as before if it fails.
+Result<void> Engine::Impl::with_limits_kept(const std::string& name, const std::function<Result<void>()>& change) {
+  const auto& shares = services->cache->shares();
+  const auto before = shares != nullptr ? shares->limits_of(name) : std::nullopt;
+  auto done = change();
+  if (!done && before) static_cast<void>(shares->set_limits(name, *before));
+  return done;
 }
 
 void Engine::Impl::start(ModelRoster::Model& model) {
@@ -135,12 +188,16 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
     if (one == nullptr) continue;
     ModelCount& count = models[one->name()];
     const SchedulerStats stats = one->stats();
+    if (const auto semantic = one->semantic_stats()) count.semantic = semantic;
     add_counters(count.stats, stats);
     add_gauges(count.stats, stats);
     count.held += one->held();
     count.expected = std::max(count.expected, one->expected_time());
   }
-  for (const auto& [name, count] : models) publish(name, count, samples);
+  for (const auto& [name, count] : models) {
+    publish(name, count, samples);
+    if (count.semantic) publish(name, *count.semantic, samples);
+  }
 }
 
 }  // namespace tidegate

@@ -28,6 +28,8 @@ inline constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;
 inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 50;
 
 inline constexpr Range kCacheCapacityBytes{0, kMostBytes};
+inline constexpr Range kPresetAnswerBytes{1, std::int64_t{1} << 30};
+inline constexpr Range kCacheShareBytes{0, kMostBytes};
 inline constexpr Range kCacheShards{1, 256};
 inline constexpr TimeRange<Milli> kTimeToLive{Milli(1), std::chrono::hours(24 * 3650)};
 inline constexpr TimeRange<Milli> kTierTimeToLive{Milli(0), std::chrono::hours(24 * 3650)};
@@ -48,6 +50,9 @@ inline constexpr Range kDiskQueuedBytes{1, kMostBytes};
 inline constexpr TimeRange<Milli> kDiskRetryPause{Milli(1), std::chrono::hours(1)};
 inline constexpr TimeRange<Milli> kDrainTimeout{Milli(0), std::chrono::hours(24)};
 
+// As options: 0.5 to 1, and 0.0001 to 0.5.
+inline constexpr Range kSemanticThresholdPermille{500, 1000};
+inline constexpr Range kFalseHitsPerMillion{100, 500'000};
 inline constexpr Range kAuditedPercent{1, 100};
 inline constexpr Range kSemanticCapacity{1 << 20, kMostBytes};
 inline constexpr Range kFlatLimit{1, 1 << 20};

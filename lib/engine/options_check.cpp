@@ -103,6 +103,15 @@ Result<void> check_semantic(const SemanticCacheOptions& semantic) {
   return in_range("semantic.time_to_live", semantic.time_to_live, limits::kTimeToLive);
 }
 
+Result<void> check_share(const CacheShare& share) {
+  TIDEGATE_CHECK(in_range("cache.share.min_bytes", share.min_bytes, limits::kCacheShareBytes));
+  TIDEGATE_CHECK(in_range("cache.share.max_bytes", share.max_bytes, limits::kCacheShareBytes));
+  if (share.max_bytes == 0 || share.max_bytes >= share.min_bytes) return {};
+  return Error(ErrorCode::invalid_argument,
+               fmt::format("cache.share.max_bytes is {}; it must be 0 (no limit) or {} (cache.share.min_bytes) to {}",
+                           share.max_bytes, share.min_bytes, limits::kCacheShareBytes.maximum));
+}
+
 }  // namespace
 
 Result<void> check_options(const EngineOptions& options) {
@@ -112,6 +121,9 @@ Result<void> check_options(const EngineOptions& options) {
   if (!std::has_single_bit(cache.memory.shards)) {
     return Error(ErrorCode::invalid_argument,
                  fmt::format("cache.memory.shards is {}; it must be a power of two", cache.memory.shards));
+  }
+  if (cache.memory.per_model == CachePerModel::on && cache.memory.curve == CacheCurve::on) {
+    return Error(ErrorCode::invalid_argument, "cache.memory.curve is on; with cache.memory.per_model on it must be off");
   }
   TIDEGATE_CHECK(in_range("cache.time_to_live", cache.time_to_live, limits::kTimeToLive));
   TIDEGATE_CHECK(in_range("cache.tier_time_to_live", cache.tier_time_to_live, limits::kTierTimeToLive));
@@ -132,6 +144,7 @@ Result<void> check_options(const EngineOptions& options) {
 
 Result<void> check_options(const ModelOptions& options) {
   if (options.semantic) TIDEGATE_CHECK(check_semantic(*options.semantic));
+  TIDEGATE_CHECK(check_share(options.cache_share));
   const BatchingOptions& batching = options.batching;
   TIDEGATE_CHECK(in_range("batching.max_batch_size", batching.max_batch_size, limits::kBatchSize));
   TIDEGATE_CHECK(in_range("batching.max_batch_tokens", batching.max_batch_tokens, limits::kBatchTokens));

@@ -108,7 +108,7 @@ Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_
     TIDEGATE_TRY(passage.parts,
                  split_oversized(*runners_.begin()->second, *prepared, options_.batching, options_.admission));
   }
-  if (reads_caches(passage) && services_->cache->has_further_tiers()) {
+  if (reads_caches(passage) && cache_->has_further_tiers()) {
     TIDEGATE_CHECK(look_up_further(passage, *prepared, on_done, asking));
   } else if (passage.similar) {
     TIDEGATE_CHECK(look_for_similar(passage, *prepared, on_done, asking));
@@ -205,7 +205,7 @@ Result<void> Pipeline::look_up_further(Passage& passage, PreparedInput& prepared
     const Visits::Visit visit(*visits);
     if (const auto self = weak.lock()) self->found_further(std::move(passage), std::move(prepared), std::move(hit));
   };
-  services_->cache->get_further(key, deadline, std::move(rest));
+  cache_->get_further(key, deadline, std::move(rest));
   return {};
 }
 

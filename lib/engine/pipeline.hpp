@@ -105,6 +105,9 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
 
   /// From now on no request is given an answer from before. May throw std::bad_alloc.
   void invalidate(InvalidationTable::Scope scope) { names_->invalidate(scope); }
+  /// The chain its answers are kept in, in place of the engine's. Before it is started.
+  void keep_in(std::shared_ptr<TieredCache> cache) { cache_ = std::move(cache); }
+  [[nodiscard]] const std::shared_ptr<TieredCache>& cache() const noexcept { return cache_; }
   /// Reads what other processes and former runs have invalidated; waits 250 ms at most.
   void learn_invalidations() noexcept;
   [[nodiscard]] const std::shared_ptr<CacheNamespace>& names() const noexcept { return names_; }
@@ -267,6 +270,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   const bool lingers_for_announced_;
   const ModelOptions options_;
   const std::shared_ptr<Services> services_;
+  std::shared_ptr<TieredCache> cache_;           ///< constant once started
   const std::shared_ptr<CacheNamespace> names_;  ///< what has been invalidated
   InvalidationTable::Scope version_scope_ = 0;   ///< this version's in it; constant after construction
   std::unique_ptr<PoolLane> lane_;               ///< null where the slots are the model's own; outlives core_

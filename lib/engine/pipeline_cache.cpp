@@ -13,9 +13,9 @@ std::optional<CacheHit> Pipeline::look_up(Passage& passage) {
   if (!reads_caches(passage)) return std::nullopt;
   passage.batches_ended = batches_ended_.load(std::memory_order_acquire);
   if (!uses_cache(*passage.key)) return std::nullopt;
-  auto hit = services_->cache->get_in_memory(*passage.key);
+  auto hit = cache_->get_in_memory(*passage.key);
   if (benefit_ && hit) benefit_->looked_up(*passage.key, CachingBenefit::Lookup::hit);
-  if (benefit_ && !hit && !services_->cache->has_further_tiers()) {
+  if (benefit_ && !hit && !cache_->has_further_tiers()) {
     benefit_->looked_up(*passage.key, CachingBenefit::Lookup::miss);
   }
   return hit;
@@ -31,7 +31,7 @@ std::optional<Response> Pipeline::try_cached(const Request& request) {
   const CacheStamps stamps = names_->stamps(version_scope_, request.options.cache_tag);
   const CacheKey key = make_request_key(info().fingerprint, request.input, stamps);
   if (!uses_cache(key)) return std::nullopt;
-  auto hit = services_->cache->get_in_memory(key);
+  auto hit = cache_->get_in_memory(key);
   if (!hit) return std::nullopt;
   if (hit->age == MemoryHit::Age::to_be_renewed) {
     renew(copy_input(request.input), {}, request.options.cache_tag);
@@ -41,11 +41,11 @@ std::optional<Response> Pipeline::try_cached(const Request& request) {
 
 std::optional<Error> Pipeline::find_error(const Passage& passage) {
   if (!reads_caches(passage)) return std::nullopt;
-  return services_->cache->find_error(*passage.key);
+  return cache_->find_error(*passage.key);
 }
 
 Error Pipeline::remember(const Passage& passage, Error error) noexcept {
-  if (passage.key) services_->cache->put_error(*passage.key, error);
+  if (passage.key) cache_->put_error(*passage.key, error);
   return error;
 }
 
@@ -118,7 +118,7 @@ void Pipeline::found_similar(Passage passage, PreparedInput prepared, SimilarSta
 bool Pipeline::answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept {
   if (!reads_caches(passage) || passage.batches_ended == batches_ended_.load(std::memory_order_relaxed)) return false;
   try {
-    auto hit = services_->cache->get_in_memory(*passage.key);
+    auto hit = cache_->get_in_memory(*passage.key);
     if (!hit) return false;
     waiter.result = response_of(*std::move(hit));
   } catch (...) {
@@ -131,7 +131,7 @@ void Pipeline::renew(Input&& input, const std::string& tenant, const std::string
   try {
     RequestOptions options;
     options.cache = CacheMode::refresh;
-    options.deadline = services_->clock->now() + services_->cache->options().refresh_timeout;
+    options.deadline = services_->clock->now() + cache_->options().refresh_timeout;
     options.priority = Priority::batch;
     options.tenant = tenant;
     options.cache_tag = tag;
@@ -148,13 +148,13 @@ bool Pipeline::keep(const Work& work) noexcept {
   // What was invalidated meanwhile is of no use to anybody.
   if (!work.key || !names_->is_current(work.stamps)) return false;
   if (!work.output) {
-    services_->cache->put_error(*work.key, work.output.error());
+    cache_->put_error(*work.key, work.output.error());
     return false;
   }
   if (work.similar) similar_->computed(work.similar, *work.output);
   if (!uses_cache(*work.key)) return false;
   // Before anyone is told, so that an equal request finds either flight or cache.
-  services_->cache->put(*work.key, *work.output, work.run / std::max<std::uint32_t>(work.batch_size, 1));
+  cache_->put(*work.key, *work.output, work.run / std::max<std::uint32_t>(work.batch_size, 1));
   return true;
 }
 

@@ -24,6 +24,7 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
                              options.batching.max_queue_delay > Duration::zero()),
       options_(options),
       services_(std::move(services)),
+      cache_(services_->cache),
       names_(services_->namespaces->open(name_)),
       similar_(std::move(similar)),
       metrics_(services_->metrics, name_),
@@ -31,7 +32,7 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
       core_(options.batching, options.admission, 0, replicas.front().runner->info().layout,
             iterative_ ? Stepping::iterative : Stepping::single),
       order_(options.batching.ordering, options.admission.max_queued_items) {
-  if (services_->cache->options().bypass == CacheBypass::automatic) benefit_.emplace(kCacheCost);
+  if (cache_->options().bypass == CacheBypass::automatic) benefit_.emplace(kCacheCost);
   for (Replica& replica : replicas) {
     const ReplicaId id = router_.add(replica.options);
     const std::string& own = replica.options.variant;

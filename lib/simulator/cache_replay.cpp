@@ -12,13 +12,25 @@ namespace {
 /// As in the memory tier: a larger entry would push out too many others.
 constexpr std::uint64_t kLargestEntryPart = 8;
 
+/// As many as there are keys: no limit on what the policy remembers but its own. The sketch of
+/// W-TinyLFU ages by its size, so it gets that of the cache.
+std::uint32_t remembered_keys(const CacheTrace& trace, const CacheReplayOptions& options) {
+  std::uint64_t keys = trace.keys;
+  if (options.policy == CachePolicy::w_tiny_lfu && !trace.lookups.empty()) {
+    std::uint64_t bytes = 0;
+    for (const CacheTrace::Lookup& lookup : trace.lookups) bytes += lookup.bytes;
+    const std::uint64_t usual = std::max<std::uint64_t>(bytes / trace.lookups.size(), 1);
+    keys = std::min(keys, options.capacity / usual);
+  }
+  return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(keys, 16, 1U << 31)));
+}
+
 class Replay {
  public:
   Replay(const CacheTrace& trace, const CacheReplayOptions& options)
       : capacity_(options.capacity),
         largest_(trace.sized ? capacity_ / kLargestEntryPart : capacity_),
-        // As many as there are keys: no limit on what the policy remembers but its own.
-        order_(make_eviction_policy(options.policy, std::bit_ceil(std::clamp(trace.keys, 16U, 1U << 31)))),
+        order_(make_eviction_policy(options.policy, remembered_keys(trace, options))),
         nodes_(trace.keys),
         held_(trace.keys) {
     order_->set_budget(capacity_);

@@ -335,3 +335,72 @@ TEST_CASE("config: the edit distance agrees with its definition") {
     CHECK(tidegate::config::edit_distance(a, b) == plain_distance(a, b));
   }
 }
+
+TEST_CASE("config: a preset sets budget and lives, and keys beside it win in any order") {
+  const auto plain = parse_config(R"({"cache.preset": "small"})");
+  REQUIRE(plain);
+  CHECK(plain->engine.cache.memory.capacity_bytes == 2'252'800);
+  CHECK(plain->engine.cache.time_to_live == std::chrono::hours(1));
+  CHECK(plain->engine.cache.tier_time_to_live == std::chrono::hours(7 * 24));
+  for (const std::string json : {R"({"cache.preset": "large", "cache.time_to_live_ms": 5000})",
+                                 R"({"cache.time_to_live_ms": 5000, "cache": {"preset": "large"}})"}) {
+    const auto config = parse_config(json);
+    REQUIRE(config);
+    CHECK(config->engine.cache.time_to_live == std::chrono::seconds(5));
+    CHECK(config->engine.cache.memory.capacity_bytes == 112'640'000);
+  }
+  const auto wide = parse_config(R"({"cache.preset_answer_bytes": 3072, "cache.preset": "small"})");
+  REQUIRE(wide);
+  CHECK(wide->engine.cache.memory.capacity_bytes == 1000 * (3072 + 512) / 10 * 11);
+  const auto none = parse_config(R"({"cache.preset": "", "cache.preset_answer_bytes": 3072})");
+  REQUIRE(none);
+  CHECK(none->engine.cache.memory.capacity_bytes == EngineConfig{}.engine.cache.memory.capacity_bytes);
+}
+
+TEST_CASE("config: a preset is applied when it is given, not again with later keys") {
+  const auto base = parse_config(R"({"cache.preset": "small", "cache.memory.capacity_bytes": 4096})");
+  REQUIRE(base);
+  const auto later = tidegate::merge_config(*base, R"({"drain_timeout_ms": 7})");
+  REQUIRE(later);
+  CHECK(later->engine.cache.memory.capacity_bytes == 4096);
+  const auto other = tidegate::merge_config(*base, R"({"cache.preset": "large"})");
+  REQUIRE(other);
+  CHECK(other->engine.cache.memory.capacity_bytes == 112'640'000);
+  const auto again = parse_config(tidegate::dump_config(*base));
+  REQUIRE(again);
+  CHECK(again->cache_preset == "small");
+  CHECK(again->engine.cache.memory.capacity_bytes == 4096);
+}
+
+TEST_CASE("config: the error of an unknown preset lists the known ones") {
+  CHECK(error_of(R"({"cache.preset": "medium"})") ==
+        "key 'cache.preset' must be empty or one of small|large, not 'medium'");
+  CHECK(error_of(R"({"cache.preset": "lage"})") ==
+        "key 'cache.preset' must be empty or one of small|large, not 'lage'; the nearest is 'large'");
+}
+
+TEST_CASE("config: a model has a semantic tier where it names an embedder, with every option of it") {
+  const auto model = parse_model_config(R"({"name": "a", "kind": "synthetic", "semantic": {"embedder": "e",
+      "threshold_permille": 930, "false_hit_budget_ppm": 25000, "audited_percent": 7, "capacity_bytes": 2097152,
+      "time_to_live_ms": 9000, "flat_limit": 77}})");
+  REQUIRE(model);
+  REQUIRE(model->options.semantic);
+  const tidegate::SemanticCacheOptions& semantic = *model->options.semantic;
+  CHECK(semantic.embedder == "e");
+  CHECK(semantic.threshold == doctest::Approx(0.93));
+  CHECK(semantic.false_hit_budget == doctest::Approx(0.025));
+  CHECK(semantic.audited_percent == 7);
+  CHECK(semantic.capacity_bytes == 2'097'152);
+  CHECK(semantic.time_to_live == std::chrono::seconds(9));
+  CHECK(semantic.flat_limit == 77);
+  EngineConfig config;
+  config.models.push_back(*model);
+  const auto again = parse_config(tidegate::dump_config(config));
+  REQUIRE(again);
+  CHECK(again->models[0].options.semantic->threshold == semantic.threshold);
+  const auto off = parse_model_config(R"({"name": "a", "kind": "synthetic", "semantic.flat_limit": 77})");
+  REQUIRE(off);
+  CHECK(off->options.semantic->embedder.empty());
+  CHECK(model_error_of(R"({"name": "a", "kind": "synthetic", "semantic.threshold_permille": 499})") ==
+        "key 'semantic.threshold_permille' must be an integer from 500 to 1000, not 499");
+}

@@ -229,7 +229,7 @@ TEST_CASE("misuse: options out of range are refused") {
           o.tenant = long_name.data();
           o.tenant_length = long_name.size();
         }) == TIDEGATE_E_INVALID);
-  CHECK(refused([](auto& o) { o.cache = 4; }) == TIDEGATE_E_INVALID);
+  CHECK(refused([](auto& o) { o.cache = 5; }) == TIDEGATE_E_INVALID);
   CHECK(refused([](auto& o) { o.cache = -1; }) == TIDEGATE_E_INVALID);
   CHECK(refused([](auto& o) { o.timeout_ns = -1; }) == TIDEGATE_E_INVALID);
   CHECK(refused([](auto& o) { o.deadline_ns = -1; }) == TIDEGATE_E_INVALID);

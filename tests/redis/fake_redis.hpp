@@ -111,8 +111,6 @@ class FakeRedis {
       return all;
     }
     if (name == "SET") {
-      const bool only_new = std::find(command.begin() + 3, command.end(), "NX") != command.end();
-      if (only_new && data_.contains(command[1])) return "$-1\r\n";
       data_[command[1]] = command[2];
       return "+OK\r\n";
     }

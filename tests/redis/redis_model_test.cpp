@@ -54,10 +54,6 @@ class World {
     wall_ms += ms;
     clock_->advance(milliseconds(ms));
   }
-  void invalidate() {
-    REQUIRE(invalidate_and_wait(*tier_));
-    model_.clear();
-  }
   void check(const std::vector<std::uint64_t>& numbers) {
     std::vector<CacheKey> keys;
     for (const std::uint64_t number : numbers) keys.push_back(redis_key(number));
@@ -91,13 +87,9 @@ void run_history(const std::string& secret, std::uint64_t seed) {
       case 0: world.erase(number); break;
       case 1: world.pass(static_cast<std::int64_t>(random() % 400)); break;
       case 2:
-        if (random() % 8 == 0) world.invalidate();
-        break;
       case 3:
       case 4:
-      case 5:
-      case 6: {
-        // A stored answer is always one that was looked up before.
+      case 5: {
         world.check({number});
         world.put(number, static_cast<float>(step), 1 + static_cast<std::int64_t>(random() % 2000));
         break;
@@ -110,7 +102,7 @@ void run_history(const std::string& secret, std::uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("redis model: a long history of stores, look-ups, ends of life and emptying agrees with a map") {
+TEST_CASE("redis model: a long history of stores, look-ups, and ends of life agrees with a map") {
   run_history("", 1);
   run_history("", 2);
 }

@@ -58,13 +58,11 @@ inline std::optional<CacheEntry> look_up(CacheTier& tier, std::uint64_t number) 
 inline void store(CacheTier& tier, const CacheEntry& entry) { tier.put_many(std::span(&entry, 1)); }
 
 inline std::uint64_t dropped(const RedisCacheStats& stats) {
-  return stats.dropped_full + stats.dropped_open + stats.dropped_refused + stats.dropped_lost + stats.dropped_late +
-         stats.dropped_unfit;
+  return stats.dropped_full + stats.dropped_open + stats.dropped_refused + stats.dropped_lost + stats.dropped_unfit;
 }
 
 inline std::uint64_t misses(const RedisCacheStats& s) {
-  return s.absent + s.expired + s.corrupt + s.forged + s.invalidated + s.timeouts + s.refused + s.overflowed + s.lost +
-         s.failed;
+  return s.absent + s.expired + s.corrupt + s.forged + s.timeouts + s.refused + s.overflowed + s.lost + s.failed;
 }
 
 /// Stores and waits until the server has it.
@@ -72,13 +70,6 @@ inline bool store_and_wait(RedisCache& tier, const CacheEntry& entry) {
   const std::uint64_t before = tier.redis_stats().written;
   store(tier, entry);
   return eventually([&] { return tier.redis_stats().written > before; });
-}
-
-inline bool invalidate_and_wait(RedisCache& tier) {
-  std::promise<bool> promise;
-  auto future = promise.get_future();
-  tier.invalidate([&promise](Result<void> result) { promise.set_value(bool(result)); });
-  return future.get();
 }
 
 /// Budgets that a loaded machine keeps, too: no verdict hangs on them.

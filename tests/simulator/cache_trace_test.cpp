@@ -148,3 +148,32 @@ TEST_CASE("cache trace: a missing file, one cut inside a record and a capacity o
   CHECK(refusal(cut.path() + ".none", 10) == ErrorCode::not_found);
   CHECK(refusal(cut.path(), 0) == ErrorCode::invalid_argument);
 }
+
+TEST_CASE("cache trace: the optimum is Belady's, and no policy is above it") {
+  // 2 places for a b c a b d a b: a, b, and of c and d nobody stays.
+  const TraceFile small("t", "a\nb\nc\na\nb\nd\na\nb\n");
+  const auto optimum = replay_cache_optimum(small.path(), CacheTraceFormat::keys, 2);
+  REQUIRE(optimum);
+  CHECK(optimum->requests == 8);
+  CHECK(optimum->misses == 4);
+  CHECK(optimum->rejected == 2);
+  CHECK(optimum->keys == 4);
+  CHECK(replay_cache_optimum(small.path(), CacheTraceFormat::keys, 0).error().code() == ErrorCode::invalid_argument);
+  CHECK(replay_cache_optimum("absent", CacheTraceFormat::keys, 1).error().code() == ErrorCode::not_found);
+  std::mt19937_64 random(4);
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += std::to_string(std::min(random() % 300, random() % 3000)) + '\n';
+  const TraceFile file("t", text);
+  std::uint64_t before = 20'000;
+  for (const std::uint64_t capacity : {1, 10, 100, 1000, 10'000}) {
+    const auto best = replay_cache_optimum(file.path(), CacheTraceFormat::keys, capacity);
+    REQUIRE(best);
+    CHECK(best->misses <= before);
+    before = best->misses;
+    for (const CachePolicy policy :
+         {CachePolicy::s3_fifo, CachePolicy::lru, CachePolicy::lfu, CachePolicy::w_tiny_lfu, CachePolicy::ttl_only}) {
+      CHECK(replay(file.path(), policy, capacity).misses >= best->misses);
+    }
+  }
+  CHECK(before == replay(file.path(), CachePolicy::lru, 10'000).keys);
+}

@@ -23,7 +23,9 @@ typedef int32_t tidegate_cache_mode;
 enum {
   TIDEGATE_CACHE_USE = 1,     /* look up, and store what was computed */
   TIDEGATE_CACHE_REFRESH = 2, /* compute, then store */
-  TIDEGATE_CACHE_BYPASS = 3   /* neither; never joined to an equal request */
+  TIDEGATE_CACHE_BYPASS = 3,  /* neither; never joined to an equal request */
+  TIDEGATE_CACHE_SIMILAR = 4  /* as USE; where "semantic.embedder" of the model is set, the answer to a question
+                               * that means the same will do (TIDEGATE_SOURCE_SIMILAR) */
 };
 
 /* What goes first while replicas are scarce; 0 = default (INTERACTIVE). A request without a
@@ -54,6 +56,10 @@ typedef struct tidegate_request_options {
   /* What tidegate_cache_invalidate may call the answer by. UTF-8, at most 256 bytes; copied; NULL = nothing. */
   const char *cache_tag;
   size_t cache_tag_length; /* TIDEGATE_NUL = up to the first NUL */
+  /* With TIDEGATE_CACHE_SIMILAR: what else must be equal before texts are compared, such as the system
+   * prompt. UTF-8, at most 4096 bytes; copied; NULL = nothing. */
+  const char *similar_within;
+  size_t similar_within_length; /* TIDEGATE_NUL = up to the first NUL */
 } tidegate_request_options;
 
 /* Submits one text (UTF-8, may hold NUL bytes; TIDEGATE_NUL as length stops at the

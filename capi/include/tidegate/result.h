@@ -60,7 +60,7 @@ typedef struct tidegate_timing {
   const char *variant;
   size_t variant_length;
   uint32_t parts;     /* it was computed in: above 1 where it was larger than a batch; 0 = not computed */
-  uint32_t reserved2; /* 0 */
+  float similarity;   /* cosine of the two questions where `source` is SIMILAR; else 0 */
 } tidegate_timing;
 
 /* An answer, or a chunk or the end of a stream. Immutable: any number of threads may read it, one releases it. Keeps

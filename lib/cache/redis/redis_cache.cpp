@@ -112,7 +112,6 @@ void RedisTier::get_many(std::span<const CacheKey> keys, Deadline deadline, Look
 
 void RedisTier::push(WriteQueue::Item item) {
   RedisDoor& door = state_->door;
-  item.generation = door.generation.load(std::memory_order_relaxed);
   std::size_t dropped = 0;
   bool first = false;
   {
@@ -152,17 +151,12 @@ CacheTierStats RedisTier::stats() const {
   stats.late = own.timeouts + own.overflowed;
   stats.failed = own.failed + own.lost;
   stats.rejected = own.dropped_unfit;
-  stats.dropped = own.dropped_full + own.dropped_open + own.dropped_refused + own.dropped_lost + own.dropped_late;
+  stats.dropped = own.dropped_full + own.dropped_open + own.dropped_refused + own.dropped_lost;
   stats.troubled = own.breaker == RedisBreaker::closed ? 0 : 1;
   return stats;
 }
 
 RedisCacheStats RedisTier::redis_stats() const { return state_->counters.stats(); }
-
-void RedisTier::invalidate(UniqueFunction<void(Result<void>)> done) {
-  State* const state = state_.get();
-  state->loop.post([state, done = std::move(done)]() mutable { state->session.invalidate(std::move(done)); });
-}
 
 Result<std::shared_ptr<RedisCache>> make_redis_cache(RedisCacheOptions options, std::shared_ptr<Clock> clock) {
   TIDEGATE_CHECK(check_options(options));

@@ -25,7 +25,6 @@ class RedisTier final : public RedisCache {
   [[nodiscard]] CacheTierStats stats() const override;
   void collect(std::vector<MetricSample>& samples) const override;
 
-  void invalidate(UniqueFunction<void(Result<void>)> done) override;
   [[nodiscard]] RedisCacheStats redis_stats() const override;
 
  private:

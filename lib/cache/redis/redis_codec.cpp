@@ -17,15 +17,12 @@ constexpr std::int64_t kLongestLifeMs = std::int64_t{3650} * 24 * 3600 * 1000;
 }  // namespace
 
 RedisCodec::RedisCodec(const RedisCacheOptions& options)
-    : prefix_(options.key_prefix + ":" + options.name_space + ":"),
-      generation_key_(prefix_ + "generation"),
-      secret_(options.hmac_key) {}
+    : prefix_(options.key_prefix + ":" + options.name_space + ":"), secret_(options.hmac_key) {}
 
-std::string RedisCodec::key_name(std::uint64_t generation, const CacheKey& key) const {
+std::string RedisCodec::key_name(const CacheKey& key) const {
   std::string name;
-  name.reserve(prefix_.size() + 17 + key.size());
+  name.reserve(prefix_.size() + key.size());
   name += prefix_;
-  fmt::format_to(std::back_inserter(name), "{:016x}:", generation);
   name.append(reinterpret_cast<const char*>(key.data()), key.size());
   return name;
 }
@@ -46,13 +43,13 @@ std::string RedisCodec::value_of(std::string_view key_name, const CacheRecord& r
   return value;
 }
 
-RedisCodec::Opened RedisCodec::open(std::uint64_t generation, const CacheKey& key,
-                                    std::shared_ptr<std::vector<std::byte>> value, std::int64_t unix_ms) const {
+RedisCodec::Opened RedisCodec::open(const CacheKey& key, std::shared_ptr<std::vector<std::byte>> value,
+                                    std::int64_t unix_ms) const {
   if (!secret_.empty()) {
     if (value->size() < kTagBytes) return {std::nullopt, &RedisCacheStats::forged};
     const std::size_t size = value->size() - kTagBytes;
     const std::span<const std::byte> bytes(*value);
-    if (!equal_in_constant_time(tag_of(key_name(generation, key), bytes.first(size)), bytes.subspan(size))) {
+    if (!equal_in_constant_time(tag_of(key_name(key), bytes.first(size)), bytes.subspan(size))) {
       return {std::nullopt, &RedisCacheStats::forged};
     }
     value->resize(size);

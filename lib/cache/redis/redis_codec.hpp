@@ -13,15 +13,13 @@
 
 namespace tidegate {
 
-/// A key is "PREFIX:NAMESPACE:" and either "generation" or 16 hex digits of the
-/// generation, ':' and the 32 bytes of the digest. A value is a record, followed by its
-/// HMAC-SHA256 over key and record where there is a secret. Immutable.
+/// A key is "PREFIX:NAMESPACE:" and the 32 bytes of the digest. A value is a record, followed
+/// by its HMAC-SHA256 over key and record where there is a secret. Immutable.
 class RedisCodec {
  public:
   explicit RedisCodec(const RedisCacheOptions& options);
 
-  [[nodiscard]] const std::string& generation_key() const noexcept { return generation_key_; }
-  [[nodiscard]] std::string key_name(std::uint64_t generation, const CacheKey& key) const;
+  [[nodiscard]] std::string key_name(const CacheKey& key) const;
   [[nodiscard]] std::string value_of(std::string_view key_name, const CacheRecord& record) const;
 
   /// An entry, or why the value is none.
@@ -30,14 +28,13 @@ class RedisCodec {
     RedisCount miss = nullptr;
   };
   /// Takes the value over as the record's block. `unix_ms`: the wall clock now.
-  [[nodiscard]] Opened open(std::uint64_t generation, const CacheKey& key,
-                            std::shared_ptr<std::vector<std::byte>> value, std::int64_t unix_ms) const;
+  [[nodiscard]] Opened open(const CacheKey& key, std::shared_ptr<std::vector<std::byte>> value,
+                            std::int64_t unix_ms) const;
 
  private:
   [[nodiscard]] Digest tag_of(std::string_view key_name, std::span<const std::byte> record) const;
 
   const std::string prefix_;
-  const std::string generation_key_;
   const std::string secret_;
 };
 

@@ -33,7 +33,6 @@ struct RedisDoor {
   /// The circuit breaker as callers see it: 0 = closed, else when the next probe may go
   /// out, in ticks of the steady clock. Release on change, acquire on read.
   std::atomic<std::int64_t> shut_until{0};
-  std::atomic<std::uint64_t> generation{0};  ///< of the namespace; 0 = not known. Relaxed.
   std::atomic<std::size_t> waiting_keys{0};  ///< of look-ups that have not ended. Relaxed: a bound.
 
   Mutex mutex;  // leaf

@@ -1,7 +1,6 @@
 #include "cache/redis/redis_session.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace tidegate {
 namespace {
@@ -9,7 +8,6 @@ namespace {
 constexpr std::uint64_t kFirstGuessBytes = 4096;
 constexpr std::size_t kLeastReplyElements = 64;
 constexpr std::size_t kReplySlack = 1 << 20;
-constexpr std::size_t kMostAskedSince = 1 << 16;
 constexpr Duration kFinishBudget = std::chrono::milliseconds(250);
 
 CircuitBreaker::Options breaker_options(const RedisCacheOptions& options) {
@@ -24,12 +22,6 @@ ReplyLimits reply_limits(const RedisCacheOptions& options) {
 }
 
 RedisLogin login_of(const RedisCacheOptions& options) { return {options.username, options.password, options.database}; }
-
-std::uint64_t fingerprint_of(const CacheKey& key) {
-  std::uint64_t first = 0;
-  std::memcpy(&first, key.data(), sizeof(first));
-  return first;
-}
 
 }  // namespace
 
@@ -46,7 +38,6 @@ RedisSession::RedisSession(RedisLoop& loop, RedisDoor& door, RedisCounters& coun
              {.up = [this] { reads_up(); }, .down = [this](RedisLink::Ending ending) { reads_down(ending); }}),
       writes_(loop, endpoint, login_of(options), reply_limits(options), counters,
               {.up = [this] { advance(); }, .down = [this](RedisLink::Ending ending) { writes_down(ending); }}),
-      random_(seed),
       usual_bytes_(kFirstGuessBytes) {}
 
 void RedisSession::look() {
@@ -61,12 +52,8 @@ void RedisSession::take_lookups() {
     door_.announced = false;
     fresh.swap(door_.lookups);
   }
-  const bool guarded = loop_.now() < guard_until_;
   for (auto& lookup : fresh) {
-    for (std::size_t slot = 0; slot < lookup->keys.size(); ++slot) {
-      queue_.push_back({lookup, slot});
-      if (guarded && asked_since_.size() < kMostAskedSince) asked_since_.insert(fingerprint_of(lookup->keys[slot]));
-    }
+    for (std::size_t slot = 0; slot < lookup->keys.size(); ++slot) queue_.push_back({lookup, slot});
     by_expiry_.emplace(lookup->expires, std::move(lookup));
   }
 }
@@ -169,7 +156,6 @@ void RedisSession::note_failure(CircuitBreaker::Failure failure) {
     writes_.close();
     ready_ = false;
     gets_out_ = 0;
-    fail_invalidations("redis: the circuit breaker has opened");
     advance();
   });
 }
@@ -192,8 +178,7 @@ void RedisSession::probe() {
   const CircuitBreaker::Permit permit = breaker_.ask(loop_.now());
   if (permit != CircuitBreaker::Permit::probe) return show_breaker();
   show_breaker();
-  // Opening was followed by closing both links, so this connects, signs in, reads the
-  // generation and, once ready, pings.
+  // Opening was followed by closing both links, so this connects, signs in and tries the server out.
   reads_.close();
   ready_ = false;
   gets_out_ = 0;
@@ -231,7 +216,6 @@ void RedisSession::end() {
   drop_writes(&RedisCacheStats::dropped_lost);
   reads_.close();
   writes_.close();
-  fail_invalidations("redis: the cache is going away");
 }
 
 }  // namespace tidegate

@@ -5,7 +5,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <unordered_set>
 #include <vector>
 
 #include "base/circuit_breaker.hpp"
@@ -29,7 +28,6 @@ class RedisSession {
   void look();
   /// Tries the server out, after the circuit breaker's time.
   void probe();
-  void invalidate(UniqueFunction<void(Result<void>)> done);
   /// Stops the loop once writes are out, in a quarter of a second at most.
   void finish();
   /// Ends every look-up; nothing is called any more.
@@ -38,7 +36,6 @@ class RedisSession {
  private:
   static constexpr std::size_t kMostGetsOut = 8;
 
-  using Invalidation = UniqueFunction<void(Result<void>)>;
   /// A key of a look-up.
   struct Wanted {
     std::shared_ptr<RedisLookup> lookup;
@@ -54,8 +51,8 @@ class RedisSession {
 
   void send_gets(TimePoint now);
   void send_get();
-  void take_values(std::vector<Wanted>& wanted, std::uint64_t generation, RedisReply* reply);
-  void judge(const Wanted& wanted, std::uint64_t generation, RedisReply& element, std::int64_t unix_ms);
+  void take_values(std::vector<Wanted>& wanted, RedisReply* reply);
+  void judge(const Wanted& wanted, RedisReply& element, std::int64_t unix_ms);
   void settle(const Wanted& wanted, RedisCount miss);
   void answer(RedisLookup& lookup);
   /// Every look-up, sent or not, is a miss of this cause.
@@ -64,13 +61,7 @@ class RedisSession {
 
   void reads_up();
   void reads_down(RedisLink::Ending ending);
-  void ready();
-  void ask_generation();
-  void take_generation(RedisReply* reply);
-  void learn_generation(std::uint64_t generation);
-  [[nodiscard]] std::uint64_t fresh_generation();
-  void send_invalidations();
-  void fail_invalidations(const char* why);
+  void try_out();
 
   void send_writes(TimePoint now);
   /// False: it was dropped, and counted.
@@ -78,8 +69,6 @@ class RedisSession {
   void take_write(RedisReply* reply, std::uint64_t bytes);
   void drop_writes(RedisCount cause);
   [[nodiscard]] std::size_t queued_writes();
-  /// Whether the item was computed before the namespace was emptied last.
-  [[nodiscard]] bool is_late(const WriteQueue::Item& item, TimePoint now) const;
 
   void note_failure(CircuitBreaker::Failure failure);
   void writes_down(RedisLink::Ending ending);
@@ -95,22 +84,15 @@ class RedisSession {
   CircuitBreaker breaker_;
   RedisLink reads_;
   RedisLink writes_;
-  std::uint64_t random_;
 
   std::deque<Wanted> queue_;  ///< not sent yet
   std::multimap<TimePoint, std::shared_ptr<RedisLookup>> by_expiry_;
   std::size_t gets_out_ = 0;
   std::uint64_t usual_bytes_;  ///< of a value, moving average
 
-  bool ready_ = false;  ///< reads_ is up, and the generation was read on it
-  bool second_try_ = false;
+  bool ready_ = false;    ///< reads_ is up
+  bool reached_ = false;  ///< it was, once
   TimePoint reads_opened_{};
-  std::uint64_t generation_ = 0;  ///< 0 = not known
-  TimePoint generation_read_{};
-  bool generation_asked_ = false;
-  TimePoint guard_until_{};                        ///< answers looked up before the last change are late until then
-  std::unordered_set<std::uint64_t> asked_since_;  ///< keys looked up since that change
-  std::vector<Invalidation> invalidations_;
 
   std::uint64_t write_bytes_out_ = 0;
   TimePoint writes_paused_until_{};

@@ -1,6 +1,5 @@
 // RedisSession: writes, behind the answers.
 #include <array>
-#include <cstring>
 
 #include "cache/redis/redis_session.hpp"
 #include "request/record_codec.hpp"
@@ -40,7 +39,7 @@ void RedisSession::drop_writes(RedisCount cause) {
 void RedisSession::send_writes(TimePoint now) {
   if (queued_writes() == 0) return;
   if (now < writes_paused_until_) return drop_writes(&RedisCacheStats::dropped_refused);
-  if (generation_ == 0) {
+  if (!reached_) {
     if (reads_.state() == RedisLink::State::down) {
       reads_opened_ = now;
       reads_.open();
@@ -61,24 +60,12 @@ void RedisSession::send_writes(TimePoint now) {
   writes_.flush();
 }
 
-bool RedisSession::is_late(const WriteQueue::Item& item, TimePoint now) const {
-  if (item.generation != 0 && item.generation != generation_) return true;
-  if (now >= guard_until_) return false;
-  std::uint64_t fingerprint = 0;
-  std::memcpy(&fingerprint, item.key.data(), sizeof(fingerprint));
-  return !asked_since_.contains(fingerprint);
-}
-
 bool RedisSession::send_write(const WriteQueue::Item& item, TimePoint now) {
-  const std::string name = codec_.key_name(generation_, item.key);
+  const std::string name = codec_.key_name(item.key);
   if (item.record.bytes().empty()) {
     const std::array<std::string_view, 2> unlink{"UNLINK", name};
     writes_.send(unlink, [this](RedisReply* reply) { take_write(reply, 0); });
     return true;
-  }
-  if (is_late(item, now)) {
-    counters_.add(&RedisCacheStats::dropped_late);
-    return false;
   }
   const auto expiry = verify_record(item.key, item.record.bytes());
   const std::int64_t by_ttl = std::chrono::duration_cast<std::chrono::milliseconds>(item.expires_at - now).count();

@@ -14,9 +14,8 @@ class WriteQueue {
  public:
   struct Item {
     CacheKey key{};
-    CacheRecord record;            ///< empty = the key is to be erased
-    TimePoint expires_at{};        ///< steady time
-    std::uint64_t generation = 0;  ///< of the namespace when it came; 0 = not known then
+    CacheRecord record;      ///< empty = the key is to be erased
+    TimePoint expires_at{};  ///< steady time
   };
 
   WriteQueue(std::size_t most_items, std::uint64_t most_bytes) : most_items_(most_items), most_bytes_(most_bytes) {}

@@ -218,8 +218,9 @@ std::optional<CacheEntry> CacheNamespace::entry() const {
   if (!tensor) return std::nullopt;
   const std::int64_t life_ms = std::chrono::duration_cast<std::chrono::milliseconds>(memory()).count();
   const CacheRecord record = encode_record(key_, std::span(&*tensor, 1), around_.unix_us() / 1000 + life_ms);
-  // As dear as anything: a tier that weighs what an answer has cost takes it at once.
-  return CacheEntry{key_, record, memory(), std::chrono::hours(1)};
+  // As dear as anything: a tier that weighs what an answer has cost takes it at once. A tier that would lose it
+  // with the process, and not the answers from before, has not taken it.
+  return CacheEntry{key_, record, memory(), std::chrono::hours(1), CacheWrite::durable};
 }
 
 void CacheNamespace::take(const CacheEntry& entry) {

@@ -172,6 +172,7 @@ bool CacheNamespace::spread(Duration bound) noexcept {
 /// True if the tier has all that is known here.
 bool CacheNamespace::take_answer(std::size_t tier, const std::vector<std::optional<CacheEntry>>& answer) {
   bool knows_all = false;
+  bool learned = false;
   try {
     std::optional<InvalidationTable> theirs;
     const TimePoint now = around_.clock->now();
@@ -179,23 +180,29 @@ bool CacheNamespace::take_answer(std::size_t tier, const std::vector<std::option
     if (!theirs) theirs.emplace();
     theirs->forget(oldest_of_use(), TimePoint::max());
     const MutexLock lock(mutex_);
-    if (table_.merge(*theirs, now)) publish();
+    learned = table_.merge(*theirs, now);
+    if (learned) publish();
     auto ours = InvalidationTable::decode(table_.encode(oldest_of_use()), now);
     knows_all = ours && theirs->covers(*ours);
   } catch (...) {
     return false;
   }
-  if (knows_all) return true;
   try {
     const auto executor = around_.executor.lock();
-    if (executor == nullptr) return false;
+    if (executor == nullptr) return knows_all;
+    if (learned && around_.learned) {
+      executor->post([weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->around_.learned();
+      });
+    }
+    if (knows_all) return true;
     executor->post([weak = weak_from_this(), tier] {
       if (const auto self = weak.lock()) self->store(tier);
     });
   } catch (...) {
     // Found out again with the next reading.
   }
-  return false;
+  return knows_all;
 }
 
 void CacheNamespace::store(std::size_t tier) noexcept {

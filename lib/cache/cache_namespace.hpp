@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,7 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
     Duration time_to_live{};             ///< of answers
     std::weak_ptr<Executor> executor{};  ///< stores the table: a tier is not called from within its own answer
     std::int64_t (*unix_us)() noexcept = nullptr;
+    std::function<void()> learned{};  ///< on the executor, when a tier has told of an invalidation
   };
 
   CacheNamespace(std::string_view model, Surroundings surroundings);

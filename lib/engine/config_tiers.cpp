@@ -3,9 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 
 #include "base/thread_pool.hpp"
 #include "base/try.hpp"
@@ -30,15 +27,6 @@ Result<void> add_tiers(EngineOptions& options, const EngineConfig& config) {
 }
 
 }  // namespace config
-
-namespace {
-
-Result<void> remove_snapshot(const std::string& file) {
-  if (file.empty() || std::remove(file.c_str()) == 0 || errno == ENOENT) return {};
-  return Error(ErrorCode::io_error, fmt::format("cannot remove '{}': {}", file, std::strerror(errno)));
-}
-
-}  // namespace
 
 Result<void> invalidate_described(const EngineConfig& config, const CacheScope& scope, Duration bound) {
   TIDEGATE_TRY(const InvalidationTable::Scope part, scope_of(scope));
@@ -72,7 +60,8 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
   if (!known) {
     return Error(ErrorCode::not_found, fmt::format("the description has no model '{}'", scope.model));
   }
-  return remove_snapshot(options.cache.snapshot.file);
+  const std::string& snapshot = options.cache.snapshot.file;
+  return snapshot.empty() ? Result<void>() : remove_cache_snapshot(snapshot);
 }
 
 CacheSnapshotStats inspect_cache_snapshot(const std::string& file) {

@@ -13,11 +13,12 @@ Result<void> Engine::invalidate_cache(const CacheScope& scope, Duration bound) {
   try {
     Pipeline& pipeline = *model.pipeline;
     pipeline.invalidate(part);
+    const auto discarded = impl_->services->snapshot->discard();
     // Nobody asks for any of it: the memory is given back at once where it is this model's alone.
     const bool is_all = scope.version ? *scope.version == pipeline.info().fingerprint : scope.tag.empty();
     const bool is_own = pipeline.cache()->shares() != nullptr || impl_->services->namespaces->size() == 1;
     if (is_all && is_own) pipeline.cache()->clear_memory();
-    if (bound <= Duration::zero() || pipeline.names()->spread(bound)) return {};
+    if (bound <= Duration::zero() || pipeline.names()->spread(bound)) return discarded;
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory, "there is not enough memory to note the invalidation");
   }

@@ -62,7 +62,8 @@ class CacheNamespace::Reading {
 CacheNamespace::CacheNamespace(std::string_view model, Surroundings surroundings)
     : key_(key_of_table(model)),
       around_(std::move(surroundings)),
-      next_read_(around_.clock->now().time_since_epoch().count()) {}
+      next_read_(around_.clock->now().time_since_epoch().count()),
+      longest_life_(around_.time_to_live.count()) {}
 
 CacheStamps CacheNamespace::stamps(InvalidationTable::Scope version, std::string_view tag) const noexcept {
   CacheStamps stamps;
@@ -97,7 +98,14 @@ void CacheNamespace::publish() {
 
 Duration CacheNamespace::memory() const noexcept {
   constexpr Duration kMost = std::chrono::hours(24 * 365 * 20);
-  return 2 * std::min(around_.time_to_live, kMost) + kLongestComputation;
+  return 2 * std::min(Duration(longest_life_.load(std::memory_order_relaxed)), kMost) + kLongestComputation;
+}
+
+void CacheNamespace::outlast(Duration life) noexcept {
+  Duration::rep longest = longest_life_.load(std::memory_order_relaxed);
+  while (longest < life.count() &&
+         !longest_life_.compare_exchange_weak(longest, life.count(), std::memory_order_relaxed)) {
+  }
 }
 
 std::int64_t CacheNamespace::oldest_of_use() const noexcept { return around_.unix_us() - microseconds(memory()); }

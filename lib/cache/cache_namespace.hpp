@@ -49,6 +49,9 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   /// May throw std::bad_alloc.
   void invalidate(InvalidationTable::Scope scope);
 
+  /// Answers under these stamps may live so long in this process: stamps are kept accordingly. Never shortens.
+  void outlast(Duration life) noexcept;
+
   /// For every request, when it comes. Asks the tiers if that is due; allocates nothing otherwise.
   void request_came(TimePoint now) noexcept {
     if (around_.tiers.empty() || now.time_since_epoch().count() < next_read_.load(std::memory_order_relaxed)) return;
@@ -86,8 +89,9 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   std::atomic<std::uint64_t> changes_{0};  ///< stored last (release), so who sees it sees the stamps
   std::atomic<std::int64_t> model_{0};
   std::atomic<bool> has_versions_{false};
-  std::atomic<std::int64_t> next_read_;  ///< of the clock; relaxed
-  mutable Mutex mutex_;                  // leaf
+  std::atomic<std::int64_t> next_read_;      ///< of the clock; relaxed
+  std::atomic<Duration::rep> longest_life_;  ///< relaxed
+  mutable Mutex mutex_;                      // leaf
   InvalidationTable table_ TIDEGATE_GUARDED_BY(mutex_);
 };
 

@@ -83,6 +83,23 @@ TEST_CASE("cache namespace: a stamp is kept until all from before it has expired
   CHECK_FALSE(names->entry());
 }
 
+TEST_CASE("cache namespace: a stamp outlasts the longest life that any answers have, those of a semantic tier too") {
+  const Rig rig;
+  const auto names = rig.open({rig.tier});
+  names->outlast(hours(24 * 30));
+  names->outlast(hours(24));
+  names->invalidate(InvalidationTable::kModel);
+  rig.executor->run_all();
+  REQUIRE(rig.tier->stored(names->key()));
+  CHECK(rig.tier->stored(names->key())->time_to_live == hours(24 * 60) + minutes(10));
+  rig.pass(hours(24 * 60) + minutes(9));
+  names->request_came(rig.clock->now());
+  CHECK_FALSE(names->stamps(kNoVersion, {}).never());
+  rig.pass(minutes(2));
+  names->request_came(rig.clock->now());
+  CHECK(names->stamps(kNoVersion, {}).never());
+}
+
 TEST_CASE("cache namespace: a table in a tier that has outlived its use changes nothing") {
   const Rig rig;
   const auto names = rig.open({rig.tier});

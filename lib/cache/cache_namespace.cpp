@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <utility>
 
 #include "base/sha256.hpp"
@@ -14,6 +15,9 @@ namespace {
 /// it stores lives as long as any answer.
 constexpr Duration kLongestComputation = std::chrono::minutes(10);
 
+/// No clock is so far ahead of ours.
+constexpr Duration kFurthestAhead = std::chrono::hours(24 * 3653);
+
 /// A tier stores later, on a thread of its own; so often it is asked whether it has.
 constexpr Duration kFirstPause = std::chrono::milliseconds(1);
 constexpr Duration kLongestPause = std::chrono::milliseconds(100);
@@ -24,13 +28,6 @@ CacheKey key_of_table(std::string_view model) noexcept {
 }
 
 std::int64_t microseconds(Duration span) { return std::chrono::duration_cast<std::chrono::microseconds>(span).count(); }
-
-std::optional<InvalidationTable> table_in(const CacheKey& key, const CacheEntry& entry, TimePoint now) {
-  if (entry.key != key) return std::nullopt;
-  const auto outputs = decode_record(key, entry.record, ChecksumPolicy::verify);
-  if (!outputs || outputs->size() != 1 || outputs->front().type() != DataType::i64) return std::nullopt;
-  return InvalidationTable::decode(outputs->front().as<std::int64_t>(), now);
-}
 
 }  // namespace
 
@@ -78,16 +75,22 @@ CacheStamps CacheNamespace::stamps(InvalidationTable::Scope version, std::string
   return stamps;
 }
 
-void CacheNamespace::invalidate(InvalidationTable::Scope scope) {
-  {
-    const MutexLock lock(mutex_);
-    const TimePoint now = around_.clock->now();
-    table_.forget(oldest_of_use(), now - memory());
-    // Later than all that is known, also where the wall clock is not.
-    table_.raise(scope, std::max(around_.unix_us(), table_.latest() + 1), now);
-    publish();
+void CacheNamespace::invalidate(InvalidationTable::Scope scope, Duration bound) {
+  raise(scope);
+  if (bound > Duration::zero() && !around_.tiers.empty()) {
+    static_cast<void>(synchronize_and_wait(bound));
+    raise(scope);
   }
   synchronize({});
+}
+
+void CacheNamespace::raise(InvalidationTable::Scope scope) {
+  const MutexLock lock(mutex_);
+  const TimePoint now = around_.clock->now();
+  table_.forget(oldest_of_use(), now - memory());
+  // Later than all that is known, also where the wall clock is not.
+  table_.raise(scope, std::max(around_.unix_us(), table_.latest() + 1), now);
+  publish();
 }
 
 void CacheNamespace::publish() {
@@ -109,6 +112,14 @@ void CacheNamespace::outlast(Duration life) noexcept {
 }
 
 std::int64_t CacheNamespace::oldest_of_use() const noexcept { return around_.unix_us() - microseconds(memory()); }
+
+std::optional<InvalidationTable> CacheNamespace::table_in(const CacheEntry& entry, TimePoint now) const {
+  if (entry.key != key_) return std::nullopt;
+  const auto outputs = decode_record(key_, entry.record, ChecksumPolicy::verify);
+  if (!outputs || outputs->size() != 1 || outputs->front().type() != DataType::i64) return std::nullopt;
+  return InvalidationTable::decode(outputs->front().as<std::int64_t>(), now,
+                                   around_.unix_us() + microseconds(kFurthestAhead));
+}
 
 void CacheNamespace::read_when_due(TimePoint now) noexcept {
   std::int64_t due = next_read_.load(std::memory_order_relaxed);
@@ -184,13 +195,14 @@ bool CacheNamespace::take_answer(std::size_t tier, const std::vector<std::option
   try {
     std::optional<InvalidationTable> theirs;
     const TimePoint now = around_.clock->now();
-    if (answer.size() == 1 && answer.front()) theirs = table_in(key_, *answer.front(), now);
+    if (answer.size() == 1 && answer.front()) theirs = table_in(*answer.front(), now);
     if (!theirs) theirs.emplace();
     theirs->forget(oldest_of_use(), TimePoint::max());
     const MutexLock lock(mutex_);
     learned = table_.merge(*theirs, now);
     if (learned) publish();
-    auto ours = InvalidationTable::decode(table_.encode(oldest_of_use()), now);
+    auto ours =
+        InvalidationTable::decode(table_.encode(oldest_of_use()), now, std::numeric_limits<std::int64_t>::max());
     knows_all = ours && theirs->covers(*ours);
   } catch (...) {
     return false;
@@ -240,7 +252,7 @@ std::optional<CacheEntry> CacheNamespace::entry() const {
 
 void CacheNamespace::take(const CacheEntry& entry) {
   const TimePoint now = around_.clock->now();
-  auto theirs = table_in(key_, entry, now);
+  auto theirs = table_in(entry, now);
   if (!theirs) return;
   theirs->forget(oldest_of_use(), TimePoint::max());
   const MutexLock lock(mutex_);

@@ -46,8 +46,10 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   }
 
   /// From now on this process asks for no answer of the scope from before; the further tiers are told.
+  /// With a `bound` they are asked first, for so long at most, what others have invalidated that is not known here:
+  /// a process whose clock is ahead may have given the scope a later stamp, and answers are stored under it.
   /// May throw std::bad_alloc.
-  void invalidate(InvalidationTable::Scope scope);
+  void invalidate(InvalidationTable::Scope scope, Duration bound = Duration::zero());
 
   /// Answers under these stamps may live so long in this process: stamps are kept accordingly. Never shortens.
   void outlast(Duration life) noexcept;
@@ -76,6 +78,7 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
  private:
   class Reading;
 
+  void raise(InvalidationTable::Scope scope);
   void read_when_due(TimePoint now) noexcept;
   [[nodiscard]] bool take_answer(std::size_t tier, const std::vector<std::optional<CacheEntry>>& answer);
   void store(std::size_t tier) noexcept;
@@ -83,6 +86,7 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   /// Older stamps are of no use: what lay under other keys has expired.
   [[nodiscard]] Duration memory() const noexcept;
   [[nodiscard]] std::int64_t oldest_of_use() const noexcept;
+  [[nodiscard]] std::optional<InvalidationTable> table_in(const CacheEntry& entry, TimePoint now) const;
 
   const CacheKey key_;
   const Surroundings around_;

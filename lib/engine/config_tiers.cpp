@@ -47,9 +47,8 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
         model.name, CacheNamespace::Surroundings{options.clock, options.cache.tiers,
                                                  std::max(options.cache.time_to_live, options.cache.tier_time_to_live),
                                                  threads, unix_microseconds});
-    // What others have invalidated goes with it; a tier that does not answer is told all the same.
-    static_cast<void>(names->synchronize_and_wait(bound));
-    names->invalidate(part);
+    // A tier that does not answer is told all the same.
+    names->invalidate(part, bound);
     if (!names->spread(bound)) {
       return Error(ErrorCode::unavailable,
                    fmt::format("model '{}': a cache tier did not take the invalidation within {} ms; is it up, and may "

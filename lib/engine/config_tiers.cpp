@@ -33,7 +33,11 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
   EngineOptions options = config.engine;
   TIDEGATE_CHECK(check_options(options));
   if (options.clock == nullptr) options.clock = make_steady_clock();
-  TIDEGATE_CHECK(config::add_tiers(options, config));
+  EngineConfig described = config;
+  described.disk.trouble = DiskTrouble::refuse;  // who holds the folder is told of, not waited for
+  const auto opened = config::add_tiers(options, described);
+  const bool held = !opened && opened.error().code() == ErrorCode::busy && !options.cache.tiers.empty();
+  if (!opened && !held) return opened;
   if (options.cache.tiers.empty() && options.cache.snapshot.file.empty()) {
     return Error(ErrorCode::invalid_argument,
                  "nothing outlives a process here: set cache.redis.address, cache.disk.folder or cache.snapshot.file");
@@ -60,7 +64,12 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
     return Error(ErrorCode::not_found, fmt::format("the description has no model '{}'", scope.model));
   }
   const std::string& snapshot = options.cache.snapshot.file;
-  return snapshot.empty() ? Result<void>() : remove_cache_snapshot(snapshot);
+  if (!snapshot.empty()) TIDEGATE_CHECK(remove_cache_snapshot(snapshot));
+  if (!held) return {};
+  return Error(ErrorCode::busy,
+               fmt::format("Redis was told, the disk folder was not: {}. If the process that has it shares this Redis, "
+                           "it follows within 5 s of requests and tells its folder; else stop it and clear again",
+                           opened.error().message()));
 }
 
 CacheSnapshotStats inspect_cache_snapshot(const std::string& file) {

@@ -34,11 +34,19 @@ class CacheRecord {
   std::shared_ptr<const std::vector<std::byte>> block_;
 };
 
+/// When a tier may answer with an entry that it was given.
+enum class CacheWrite : std::uint8_t {
+  lazy,  ///< at once; it may be lost with the process
+  /// Not before it would outlive a killed process, if it is to outlive any. A look-up meanwhile waits, or misses.
+  durable,
+};
+
 struct CacheEntry {
   CacheKey key{};
   CacheRecord record;
   Duration time_to_live{0};    ///< remaining life; zero or less = already expired
   Duration recompute_cost{0};  ///< what the model took for it; zero = unknown
+  CacheWrite write = CacheWrite::lazy;
 };
 
 /// Counters of one tier since the engine started.

@@ -98,7 +98,8 @@ struct EngineConfig {
 /// Engine::invalidate_cache for programs that serve nothing: the tiers of the description are told, and its
 /// snapshot is removed. An empty `scope.model` means every described model. Waits `bound` for each model.
 /// Errors: not_found (model), invalid_argument (nothing is described that outlives a process; tag and version),
-/// unavailable, io_error (snapshot), as make_redis_cache and open_disk_cache.
+/// unavailable, io_error (snapshot), as make_redis_cache and open_disk_cache; busy also after the others were
+/// told, if a process that runs has the disk folder and Redis is described: the message says so.
 [[nodiscard]] Result<void> invalidate_described(const EngineConfig& config, const CacheScope& scope, Duration bound);
 
 /// What an engine would restore from the file now, and what it would skip. May throw std::bad_alloc.

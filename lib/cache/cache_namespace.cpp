@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <utility>
 
 #include "base/sha256.hpp"
@@ -14,6 +15,9 @@ namespace {
 /// it stores lives as long as any answer.
 constexpr Duration kLongestComputation = std::chrono::minutes(10);
 
+/// No clock is so far ahead of ours.
+constexpr Duration kFurthestAhead = std::chrono::hours(24 * 3653);
+
 /// A tier stores later, on a thread of its own; so often it is asked whether it has.
 constexpr Duration kFirstPause = std::chrono::milliseconds(1);
 constexpr Duration kLongestPause = std::chrono::milliseconds(100);
@@ -24,13 +28,6 @@ CacheKey key_of_table(std::string_view model) noexcept {
 }
 
 std::int64_t microseconds(Duration span) { return std::chrono::duration_cast<std::chrono::microseconds>(span).count(); }
-
-std::optional<InvalidationTable> table_in(const CacheKey& key, const CacheEntry& entry, TimePoint now) {
-  if (entry.key != key) return std::nullopt;
-  const auto outputs = decode_record(key, entry.record, ChecksumPolicy::verify);
-  if (!outputs || outputs->size() != 1 || outputs->front().type() != DataType::i64) return std::nullopt;
-  return InvalidationTable::decode(outputs->front().as<std::int64_t>(), now);
-}
 
 }  // namespace
 
@@ -62,7 +59,8 @@ class CacheNamespace::Reading {
 CacheNamespace::CacheNamespace(std::string_view model, Surroundings surroundings)
     : key_(key_of_table(model)),
       around_(std::move(surroundings)),
-      next_read_(around_.clock->now().time_since_epoch().count()) {}
+      next_read_(around_.clock->now().time_since_epoch().count()),
+      longest_life_(around_.time_to_live.count()) {}
 
 CacheStamps CacheNamespace::stamps(InvalidationTable::Scope version, std::string_view tag) const noexcept {
   CacheStamps stamps;
@@ -77,16 +75,22 @@ CacheStamps CacheNamespace::stamps(InvalidationTable::Scope version, std::string
   return stamps;
 }
 
-void CacheNamespace::invalidate(InvalidationTable::Scope scope) {
-  {
-    const MutexLock lock(mutex_);
-    const TimePoint now = around_.clock->now();
-    table_.forget(oldest_of_use(), now - memory());
-    // Later than all that is known, also where the wall clock is not.
-    table_.raise(scope, std::max(around_.unix_us(), table_.latest() + 1), now);
-    publish();
+void CacheNamespace::invalidate(InvalidationTable::Scope scope, Duration bound) {
+  raise(scope);
+  if (bound > Duration::zero() && !around_.tiers.empty()) {
+    static_cast<void>(synchronize_and_wait(bound));
+    raise(scope);
   }
   synchronize({});
+}
+
+void CacheNamespace::raise(InvalidationTable::Scope scope) {
+  const MutexLock lock(mutex_);
+  const TimePoint now = around_.clock->now();
+  table_.forget(oldest_of_use(), now - memory());
+  // Later than all that is known, also where the wall clock is not.
+  table_.raise(scope, std::max(around_.unix_us(), table_.latest() + 1), now);
+  publish();
 }
 
 void CacheNamespace::publish() {
@@ -97,10 +101,25 @@ void CacheNamespace::publish() {
 
 Duration CacheNamespace::memory() const noexcept {
   constexpr Duration kMost = std::chrono::hours(24 * 365 * 20);
-  return 2 * std::min(around_.time_to_live, kMost) + kLongestComputation;
+  return 2 * std::min(Duration(longest_life_.load(std::memory_order_relaxed)), kMost) + kLongestComputation;
+}
+
+void CacheNamespace::outlast(Duration life) noexcept {
+  Duration::rep longest = longest_life_.load(std::memory_order_relaxed);
+  while (longest < life.count() &&
+         !longest_life_.compare_exchange_weak(longest, life.count(), std::memory_order_relaxed)) {
+  }
 }
 
 std::int64_t CacheNamespace::oldest_of_use() const noexcept { return around_.unix_us() - microseconds(memory()); }
+
+std::optional<InvalidationTable> CacheNamespace::table_in(const CacheEntry& entry, TimePoint now) const {
+  if (entry.key != key_) return std::nullopt;
+  const auto outputs = decode_record(key_, entry.record, ChecksumPolicy::verify);
+  if (!outputs || outputs->size() != 1 || outputs->front().type() != DataType::i64) return std::nullopt;
+  return InvalidationTable::decode(outputs->front().as<std::int64_t>(), now,
+                                   around_.unix_us() + microseconds(kFurthestAhead));
+}
 
 void CacheNamespace::read_when_due(TimePoint now) noexcept {
   std::int64_t due = next_read_.load(std::memory_order_relaxed);
@@ -172,30 +191,38 @@ bool CacheNamespace::spread(Duration bound) noexcept {
 /// True if the tier has all that is known here.
 bool CacheNamespace::take_answer(std::size_t tier, const std::vector<std::optional<CacheEntry>>& answer) {
   bool knows_all = false;
+  bool learned = false;
   try {
     std::optional<InvalidationTable> theirs;
     const TimePoint now = around_.clock->now();
-    if (answer.size() == 1 && answer.front()) theirs = table_in(key_, *answer.front(), now);
+    if (answer.size() == 1 && answer.front()) theirs = table_in(*answer.front(), now);
     if (!theirs) theirs.emplace();
     theirs->forget(oldest_of_use(), TimePoint::max());
     const MutexLock lock(mutex_);
-    if (table_.merge(*theirs, now)) publish();
-    auto ours = InvalidationTable::decode(table_.encode(oldest_of_use()), now);
+    learned = table_.merge(*theirs, now);
+    if (learned) publish();
+    auto ours =
+        InvalidationTable::decode(table_.encode(oldest_of_use()), now, std::numeric_limits<std::int64_t>::max());
     knows_all = ours && theirs->covers(*ours);
   } catch (...) {
     return false;
   }
-  if (knows_all) return true;
   try {
     const auto executor = around_.executor.lock();
-    if (executor == nullptr) return false;
+    if (executor == nullptr) return knows_all;
+    if (learned && around_.learned) {
+      executor->post([weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->around_.learned();
+      });
+    }
+    if (knows_all) return true;
     executor->post([weak = weak_from_this(), tier] {
       if (const auto self = weak.lock()) self->store(tier);
     });
   } catch (...) {
     // Found out again with the next reading.
   }
-  return false;
+  return knows_all;
 }
 
 void CacheNamespace::store(std::size_t tier) noexcept {
@@ -218,13 +245,14 @@ std::optional<CacheEntry> CacheNamespace::entry() const {
   if (!tensor) return std::nullopt;
   const std::int64_t life_ms = std::chrono::duration_cast<std::chrono::milliseconds>(memory()).count();
   const CacheRecord record = encode_record(key_, std::span(&*tensor, 1), around_.unix_us() / 1000 + life_ms);
-  // As dear as anything: a tier that weighs what an answer has cost takes it at once.
-  return CacheEntry{key_, record, memory(), std::chrono::hours(1)};
+  // As dear as anything: a tier that weighs what an answer has cost takes it at once. A tier that would lose it
+  // with the process, and not the answers from before, has not taken it.
+  return CacheEntry{key_, record, memory(), std::chrono::hours(1), CacheWrite::durable};
 }
 
 void CacheNamespace::take(const CacheEntry& entry) {
   const TimePoint now = around_.clock->now();
-  auto theirs = table_in(key_, entry, now);
+  auto theirs = table_in(entry, now);
   if (!theirs) return;
   theirs->forget(oldest_of_use(), TimePoint::max());
   const MutexLock lock(mutex_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,7 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
     Duration time_to_live{};             ///< of answers
     std::weak_ptr<Executor> executor{};  ///< stores the table: a tier is not called from within its own answer
     std::int64_t (*unix_us)() noexcept = nullptr;
+    std::function<void()> learned{};  ///< on the executor, when a tier has told of an invalidation
   };
 
   CacheNamespace(std::string_view model, Surroundings surroundings);
@@ -44,8 +46,13 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   }
 
   /// From now on this process asks for no answer of the scope from before; the further tiers are told.
+  /// With a `bound` they are asked first, for so long at most, what others have invalidated that is not known here:
+  /// a process whose clock is ahead may have given the scope a later stamp, and answers are stored under it.
   /// May throw std::bad_alloc.
-  void invalidate(InvalidationTable::Scope scope);
+  void invalidate(InvalidationTable::Scope scope, Duration bound = Duration::zero());
+
+  /// Answers under these stamps may live so long in this process: stamps are kept accordingly. Never shortens.
+  void outlast(Duration life) noexcept;
 
   /// For every request, when it comes. Asks the tiers if that is due; allocates nothing otherwise.
   void request_came(TimePoint now) noexcept {
@@ -71,6 +78,7 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
  private:
   class Reading;
 
+  void raise(InvalidationTable::Scope scope);
   void read_when_due(TimePoint now) noexcept;
   [[nodiscard]] bool take_answer(std::size_t tier, const std::vector<std::optional<CacheEntry>>& answer);
   void store(std::size_t tier) noexcept;
@@ -78,14 +86,16 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   /// Older stamps are of no use: what lay under other keys has expired.
   [[nodiscard]] Duration memory() const noexcept;
   [[nodiscard]] std::int64_t oldest_of_use() const noexcept;
+  [[nodiscard]] std::optional<InvalidationTable> table_in(const CacheEntry& entry, TimePoint now) const;
 
   const CacheKey key_;
   const Surroundings around_;
   std::atomic<std::uint64_t> changes_{0};  ///< stored last (release), so who sees it sees the stamps
   std::atomic<std::int64_t> model_{0};
   std::atomic<bool> has_versions_{false};
-  std::atomic<std::int64_t> next_read_;  ///< of the clock; relaxed
-  mutable Mutex mutex_;                  // leaf
+  std::atomic<std::int64_t> next_read_;      ///< of the clock; relaxed
+  std::atomic<Duration::rep> longest_life_;  ///< relaxed
+  mutable Mutex mutex_;                      // leaf
   InvalidationTable table_ TIDEGATE_GUARDED_BY(mutex_);
 };
 

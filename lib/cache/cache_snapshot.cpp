@@ -1,9 +1,15 @@
 #include "cache/cache_snapshot.hpp"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <numeric>
 
@@ -150,11 +156,13 @@ Result<std::uint64_t> write_cache_snapshot(const std::string& path, CacheSnapsho
 CacheSnapshotRead read_cache_snapshot(const std::string& path, std::int64_t unix_ms) {
   CacheSnapshotRead read;
   const auto mapped = MappedFile::open(path);
-  if (!mapped) {
-    read.skipped = mapped.error().code() == ErrorCode::not_found ? 0 : 1;
-    return read;
-  }
-  const std::span<const std::byte> file = mapped->bytes();
+  if (mapped) return read_cache_snapshot(mapped->bytes(), unix_ms);
+  read.skipped = mapped.error().code() == ErrorCode::not_found ? 0 : 1;
+  return read;
+}
+
+CacheSnapshotRead read_cache_snapshot(std::span<const std::byte> file, std::int64_t unix_ms) {
+  CacheSnapshotRead read;
   const auto header = header_at<FileHeader>(file, 0);
   if (!header || header->magic != kMagic || header->written - unix_ms > kClockTolerance) {
     read.skipped = 1;
@@ -177,6 +185,20 @@ CacheSnapshotRead read_cache_snapshot(const std::string& path, std::int64_t unix
   const std::uint64_t all = header->tables + header->answers;
   read.skipped = all - std::min<std::uint64_t>(all, tables.size() + answers.size());
   return read;
+}
+
+Result<void> remove_cache_snapshot(const std::string& path) {
+  const auto failed = [&] {
+    return Error(ErrorCode::io_error, fmt::format("cannot remove '{}': {}", path, std::strerror(errno)));
+  };
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT && errno != ENOTDIR) return failed();
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  const int folder = ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0 && (errno == ENOENT || errno == ENOTDIR)) return {};
+  const bool synced = folder >= 0 && ::fsync(folder) == 0;
+  const auto error = synced ? Result<void>() : failed();
+  if (folder >= 0) ::close(folder);
+  return error;
 }
 
 }  // namespace tidegate

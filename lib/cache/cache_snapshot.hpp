@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,5 +40,10 @@ struct CacheSnapshotRead {
 /// Dates go by the wall clock: set forward it ends lives early; set back by more than a
 /// minute nobody knows how old the answers are, so all are skipped. May throw std::bad_alloc.
 [[nodiscard]] CacheSnapshotRead read_cache_snapshot(const std::string& path, std::int64_t unix_ms);
+/// The same of a file's bytes.
+[[nodiscard]] CacheSnapshotRead read_cache_snapshot(std::span<const std::byte> file, std::int64_t unix_ms);
+
+/// Removes the file, if there is one, so that it stays removed when the system fails. Errors: io_error.
+[[nodiscard]] Result<void> remove_cache_snapshot(const std::string& path);
 
 }  // namespace tidegate

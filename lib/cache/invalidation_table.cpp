@@ -79,11 +79,12 @@ std::vector<std::int64_t> InvalidationTable::encode(std::int64_t since) const {
   return pairs;
 }
 
-std::optional<InvalidationTable> InvalidationTable::decode(std::span<const std::int64_t> pairs, TimePoint now) {
+std::optional<InvalidationTable> InvalidationTable::decode(std::span<const std::int64_t> pairs, TimePoint now,
+                                                           std::int64_t most) {
   if (pairs.size() % 2 != 0 || pairs.size() / 2 > kMostScopes + 1) return std::nullopt;
   InvalidationTable table;
   for (std::size_t i = 0; i < pairs.size(); i += 2) {
-    if (pairs[i + 1] <= 0) return std::nullopt;
+    if (pairs[i + 1] <= 0 || pairs[i + 1] > most) return std::nullopt;
     table.entries_[static_cast<Scope>(pairs[i])] = {pairs[i + 1], now};
   }
   return table;

@@ -47,8 +47,9 @@ class InvalidationTable {
 
   /// Pairs (scope, stamp) by scope, of those stamped at `since` or later.
   [[nodiscard]] std::vector<std::int64_t> encode(std::int64_t since = 0) const;
-  /// Empty if that is no table.
-  [[nodiscard]] static std::optional<InvalidationTable> decode(std::span<const std::int64_t> pairs, TimePoint now);
+  /// Empty if that is no table: a stamp later than `most` is damage, which would outdo all that is ever invalidated.
+  [[nodiscard]] static std::optional<InvalidationTable> decode(std::span<const std::int64_t> pairs, TimePoint now,
+                                                               std::int64_t most);
 
  private:
   struct Entry {

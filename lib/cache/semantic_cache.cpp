@@ -79,19 +79,19 @@ std::optional<SemanticCache::Found> SemanticCache::find(const Question& question
   const MutexLock lock(mutex_);
   known_.add(facts);
   if (audit_.state() == FalseHitAudit::State::disabled) return std::nullopt;
-  const auto like = nearest_that_agrees(question.partition, facts, unit);
+  const auto like = nearest_that_agrees(question, facts, unit);
   if (!like) return std::nullopt;
   entries_.splice(entries_.begin(), entries_, like->entry);
-  const bool trial = audit_.tries_next();
+  const bool trial = like->entry->key != question.key && audit_.tries_next();
   ++(trial ? stats_.tried : stats_.hits);
   return Found{like->entry->key, like->entry->record, like->cosine, trial ? Found::Use::trial : Found::Use::answer,
                audit_.threshold()};
 }
 
 /// Among the nearest, for those that differ in a number often lie nearer than those that do not.
-std::optional<SemanticCache::Like> SemanticCache::nearest_that_agrees(const Digest& name, const TextFacts& facts,
+std::optional<SemanticCache::Like> SemanticCache::nearest_that_agrees(const Question& question, const TextFacts& facts,
                                                                       std::span<const float> unit) {
-  Partition* const partition = partition_of(name);
+  Partition* const partition = partition_of(question.partition);
   if (partition == nullptr || unit.size() != partition->dimension) {
     ++stats_.misses;
     return std::nullopt;
@@ -107,6 +107,8 @@ std::optional<SemanticCache::Like> SemanticCache::nearest_that_agrees(const Dige
     const auto entry = partition->by_number[number];
     if (entry->expires_at <= clock_->now()) {
       dead.push_back(entry);
+    } else if (entry->key == question.key && audit_.state() != FalseHitAudit::State::serving) {
+      continue;
     } else if (TextFacts::agree(facts, entry->facts, known_)) {
       like = Like{entry, cosine};
     } else {

@@ -44,7 +44,8 @@ class SemanticCache {
   SemanticCache(const SemanticCacheOptions& options, std::shared_ptr<Clock> clock);
   ~SemanticCache();
 
-  /// Counts the question's words as seen.
+  /// Counts the question's words as seen. The answer of the very question is no evidence that like questions
+  /// share theirs: it is passed over while all is tried, and answered without a trial afterwards.
   [[nodiscard]] std::optional<Found> find(const Question& question);
 
   /// Stores an answer; one of the same key and partition is replaced. Best effort:
@@ -67,7 +68,7 @@ class SemanticCache {
   };
   using Partitions = std::unordered_map<std::string_view, std::unique_ptr<Partition>>;
 
-  [[nodiscard]] std::optional<Like> nearest_that_agrees(const Digest& partition, const TextFacts& facts,
+  [[nodiscard]] std::optional<Like> nearest_that_agrees(const Question& question, const TextFacts& facts,
                                                         std::span<const float> unit) TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Partition* partition_of(const Digest& name) TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Partition& make_partition(const Digest& name, std::size_t dimension) TIDEGATE_REQUIRES(mutex_);

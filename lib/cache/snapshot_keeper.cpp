@@ -21,10 +21,13 @@ SnapshotKeeper::SnapshotKeeper(CacheSnapshotOptions options, std::shared_ptr<Tie
 void SnapshotKeeper::restore() noexcept {
   if (!has_file()) return;
   try {
-    CacheSnapshotRead read = read_cache_snapshot(options_.file, unix_milliseconds());
-    skipped_.store(read.skipped, std::memory_order_relaxed);
-    namespaces_->restore(std::move(read.snapshot.tables));
-    if (cache_->shares() == nullptr) put_back(read.snapshot, *cache_, kAnyPart);
+    CacheSnapshotRead found = [&] {
+      const MutexLock lock(mutex_);
+      return read();
+    }();
+    skipped_.store(found.skipped, std::memory_order_relaxed);
+    namespaces_->restore(std::move(found.snapshot.tables));
+    if (cache_->shares() == nullptr) put_back(found.snapshot, *cache_, kAnyPart);
   } catch (...) {
     failed_.fetch_add(1, std::memory_order_relaxed);  // no memory for all of it
   }
@@ -33,7 +36,11 @@ void SnapshotKeeper::restore() noexcept {
 void SnapshotKeeper::restore_into(TieredCache& cache, std::string_view model) noexcept {
   if (!has_file()) return;
   try {
-    put_back(read_cache_snapshot(options_.file, unix_milliseconds()).snapshot, cache, snapshot_part(model));
+    const CacheSnapshotRead found = [&] {
+      const MutexLock lock(mutex_);
+      return read();
+    }();
+    put_back(found.snapshot, cache, snapshot_part(model));
   } catch (...) {
     failed_.fetch_add(1, std::memory_order_relaxed);
   }
@@ -54,12 +61,17 @@ void SnapshotKeeper::keep_others(CacheSnapshot& snapshot) const {
   if (cache_->shares() == nullptr) return;
   std::set<std::uint32_t> present{snapshot_part("")};
   for (const auto& share : cache_->shares()->open_shares()) present.insert(snapshot_part(share->model));
-  const CacheSnapshotRead read = read_cache_snapshot(options_.file, unix_milliseconds());
-  for (std::size_t i = 0; i < read.snapshot.answers.size(); ++i) {
-    if (present.contains(read.snapshot.part_of(i))) continue;
-    snapshot.answers.push_back(read.snapshot.answers[i]);
-    snapshot.parts.push_back(read.snapshot.part_of(i));
+  const CacheSnapshotRead found = read();
+  for (std::size_t i = 0; i < found.snapshot.answers.size(); ++i) {
+    if (present.contains(found.snapshot.part_of(i))) continue;
+    snapshot.answers.push_back(found.snapshot.answers[i]);
+    snapshot.parts.push_back(found.snapshot.part_of(i));
   }
+}
+
+CacheSnapshotRead SnapshotKeeper::read() const {
+  return waiting_ ? read_cache_snapshot(waiting_->bytes(), unix_milliseconds())
+                  : read_cache_snapshot(options_.file, unix_milliseconds());
 }
 
 Result<std::uint64_t> SnapshotKeeper::save() noexcept {
@@ -72,9 +84,14 @@ Result<std::uint64_t> SnapshotKeeper::save() noexcept {
         snapshot.answers.push_back(entry);
         snapshot.parts.push_back(snapshot_part(model));
       });
+      // Nobody discards the file between the tables' being taken and its being there.
+      const MutexLock lock(mutex_);
       keep_others(snapshot);
       snapshot.tables = namespaces_->tables();
-      return write_cache_snapshot(options_.file, std::move(snapshot), options_.capacity_bytes, unix_milliseconds());
+      auto written =
+          write_cache_snapshot(options_.file, std::move(snapshot), options_.capacity_bytes, unix_milliseconds());
+      if (written) waiting_.reset();
+      return written;
     } catch (const std::bad_alloc&) {
       return Error(ErrorCode::out_of_memory, "there is not enough memory to write the snapshot of the cache");
     }
@@ -86,6 +103,19 @@ Result<std::uint64_t> SnapshotKeeper::save() noexcept {
     failed_.fetch_add(1, std::memory_order_relaxed);
   }
   return saved;
+}
+
+Result<void> SnapshotKeeper::discard() noexcept {
+  if (!has_file()) return {};
+  try {
+    const MutexLock lock(mutex_);
+    if (cache_->shares() != nullptr && !waiting_) {
+      if (auto file = MappedFile::open(options_.file)) waiting_ = *std::move(file);
+    }
+    return remove_cache_snapshot(options_.file);
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "there is not enough memory to remove the snapshot of the cache");
+  }
 }
 
 void SnapshotKeeper::collect(std::vector<MetricSample>& samples) const {

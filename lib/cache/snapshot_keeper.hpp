@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 
+#include "base/mapped_file.hpp"
 #include "base/mutex.hpp"
 #include "cache/cache_namespaces.hpp"
 #include "cache/cache_snapshot.hpp"
@@ -25,17 +27,24 @@ class SnapshotKeeper {
   /// Replaces the file. Errors: invalid_argument (there is none), io_error, busy, out_of_memory.
   Result<std::uint64_t> save() noexcept;
 
+  /// Something was invalidated that the file does not know of: it is removed, after a save that is under way.
+  /// What it holds for models that have not come is kept for them. Errors: io_error.
+  Result<void> discard() noexcept;
+
   [[nodiscard]] CacheSnapshotStats stats() const noexcept;
   void collect(std::vector<MetricSample>& samples) const;
   [[nodiscard]] bool has_file() const noexcept { return !options_.file.empty(); }
 
  private:
-  void keep_others(CacheSnapshot& snapshot) const;
+  void keep_others(CacheSnapshot& snapshot) const TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] CacheSnapshotRead read() const TIDEGATE_REQUIRES(mutex_);
   void put_back(const CacheSnapshot& snapshot, TieredCache& cache, std::uint32_t part);
 
   const CacheSnapshotOptions options_;
   const std::shared_ptr<TieredCache> cache_;
   const std::shared_ptr<CacheNamespaces> namespaces_;
+  mutable Mutex mutex_;  // of the file; before the namespaces' and the shares'
+  std::optional<MappedFile> waiting_ TIDEGATE_GUARDED_BY(mutex_);  ///< the former file, with answers that nobody has
   // Relaxed: counters, read one by one.
   std::atomic<std::uint64_t> restored_{0};
   std::atomic<std::uint64_t> skipped_{0};

@@ -3,9 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 
 #include "base/thread_pool.hpp"
 #include "base/try.hpp"
@@ -31,21 +28,16 @@ Result<void> add_tiers(EngineOptions& options, const EngineConfig& config) {
 
 }  // namespace config
 
-namespace {
-
-Result<void> remove_snapshot(const std::string& file) {
-  if (file.empty() || std::remove(file.c_str()) == 0 || errno == ENOENT) return {};
-  return Error(ErrorCode::io_error, fmt::format("cannot remove '{}': {}", file, std::strerror(errno)));
-}
-
-}  // namespace
-
 Result<void> invalidate_described(const EngineConfig& config, const CacheScope& scope, Duration bound) {
   TIDEGATE_TRY(const InvalidationTable::Scope part, scope_of(scope));
   EngineOptions options = config.engine;
   TIDEGATE_CHECK(check_options(options));
   if (options.clock == nullptr) options.clock = make_steady_clock();
-  TIDEGATE_CHECK(config::add_tiers(options, config));
+  EngineConfig described = config;
+  described.disk.trouble = DiskTrouble::refuse;  // who holds the folder is told of, not waited for
+  const auto opened = config::add_tiers(options, described);
+  const bool held = !opened && opened.error().code() == ErrorCode::busy && !options.cache.tiers.empty();
+  if (!opened && !held) return opened;
   if (options.cache.tiers.empty() && options.cache.snapshot.file.empty()) {
     return Error(ErrorCode::invalid_argument,
                  "nothing outlives a process here: set cache.redis.address, cache.disk.folder or cache.snapshot.file");
@@ -59,9 +51,8 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
         model.name, CacheNamespace::Surroundings{options.clock, options.cache.tiers,
                                                  std::max(options.cache.time_to_live, options.cache.tier_time_to_live),
                                                  threads, unix_microseconds});
-    // What others have invalidated goes with it; a tier that does not answer is told all the same.
-    static_cast<void>(names->synchronize_and_wait(bound));
-    names->invalidate(part);
+    // A tier that does not answer is told all the same.
+    names->invalidate(part, bound);
     if (!names->spread(bound)) {
       return Error(ErrorCode::unavailable,
                    fmt::format("model '{}': a cache tier did not take the invalidation within {} ms; is it up, and may "
@@ -72,7 +63,13 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
   if (!known) {
     return Error(ErrorCode::not_found, fmt::format("the description has no model '{}'", scope.model));
   }
-  return remove_snapshot(options.cache.snapshot.file);
+  const std::string& snapshot = options.cache.snapshot.file;
+  if (!snapshot.empty()) TIDEGATE_CHECK(remove_cache_snapshot(snapshot));
+  if (!held) return {};
+  return Error(ErrorCode::busy,
+               fmt::format("Redis was told, the disk folder was not: {}. If the process that has it shares this Redis, "
+                           "it follows within 5 s of requests and tells its folder; else stop it and clear again",
+                           opened.error().message()));
 }
 
 CacheSnapshotStats inspect_cache_snapshot(const std::string& file) {

@@ -25,7 +25,9 @@ std::shared_ptr<Services> make_services(const EngineOptions& options, std::share
   services->cache = std::make_shared<TieredCache>(options.cache, services->clock, services->completions);
   services->namespaces = std::make_shared<CacheNamespaces>(CacheNamespace::Surroundings{
       services->clock, options.cache.tiers, std::max(options.cache.time_to_live, options.cache.tier_time_to_live),
-      services->completions, unix_microseconds});
+      services->completions, unix_microseconds, [weak = std::weak_ptr(services)] {
+        if (const auto self = weak.lock()) static_cast<void>(self->snapshot->discard());
+      }});
   services->snapshot = std::make_shared<SnapshotKeeper>(options.cache.snapshot, services->cache, services->namespaces);
   services->snapshot->restore();
   return services;

@@ -1,4 +1,5 @@
 // What is done with the caches of an engine as a whole.
+#include <algorithm>
 #include <new>
 
 #include "base/try.hpp"
@@ -7,17 +8,25 @@
 #include "engine/engine_impl.hpp"
 
 namespace tidegate {
+namespace {
+
+constexpr Duration kLongestBound = std::chrono::hours(24);
+
+}  // namespace
+
 Result<void> Engine::invalidate_cache(const CacheScope& scope, Duration bound) {
   TIDEGATE_TRY(const InvalidationTable::Scope part, scope_of(scope));
   TIDEGATE_TRY(const Impl::Found model, impl_->find(scope.model));
   try {
     Pipeline& pipeline = *model.pipeline;
-    pipeline.invalidate(part);
+    const TimePoint end = impl_->services->clock->now() + std::clamp<Duration>(bound, Duration::zero(), kLongestBound);
+    pipeline.invalidate(part, bound);
+    const auto discarded = impl_->services->snapshot->discard();
     // Nobody asks for any of it: the memory is given back at once where it is this model's alone.
     const bool is_all = scope.version ? *scope.version == pipeline.info().fingerprint : scope.tag.empty();
     const bool is_own = pipeline.cache()->shares() != nullptr || impl_->services->namespaces->size() == 1;
     if (is_all && is_own) pipeline.cache()->clear_memory();
-    if (bound <= Duration::zero() || pipeline.names()->spread(bound)) return {};
+    if (bound <= Duration::zero() || pipeline.names()->spread(end - impl_->services->clock->now())) return discarded;
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory, "there is not enough memory to note the invalidation");
   }

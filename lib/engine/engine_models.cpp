@@ -94,6 +94,7 @@ Result<ModelRoster::Model> Engine::Impl::make_model(const std::string& name, std
   std::shared_ptr<SimilarStage> similar;
   if (model_options.semantic && !model_options.semantic->embedder.empty()) {
     TIDEGATE_TRY(similar, make_similar_stage(name, *model_options.semantic, replicas.front().runner->info()));
+    services->namespaces->open(name)->outlast(model_options.semantic->time_to_live);
   }
   model.pipeline = std::make_shared<Pipeline>(name, std::move(replicas), model_options, services, std::move(similar));
   TIDEGATE_TRY(std::shared_ptr<TieredCache> cache, open_share(name, model_options.cache_share));

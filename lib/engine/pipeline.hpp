@@ -104,7 +104,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   [[nodiscard]] std::vector<BatchDecision> decisions() const;
 
   /// From now on no request is given an answer from before. May throw std::bad_alloc.
-  void invalidate(InvalidationTable::Scope scope) { names_->invalidate(scope); }
+  void invalidate(InvalidationTable::Scope scope, Duration bound) { names_->invalidate(scope, bound); }
   /// The chain its answers are kept in, in place of the engine's. Before it is started.
   void keep_in(std::shared_ptr<TieredCache> cache) { cache_ = std::move(cache); }
   [[nodiscard]] const std::shared_ptr<TieredCache>& cache() const noexcept { return cache_; }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <limits>
 #include <thread>
 #include <vector>
 
@@ -83,6 +84,23 @@ TEST_CASE("cache namespace: a stamp is kept until all from before it has expired
   CHECK_FALSE(names->entry());
 }
 
+TEST_CASE("cache namespace: a stamp outlasts the longest life that any answers have, those of a semantic tier too") {
+  const Rig rig;
+  const auto names = rig.open({rig.tier});
+  names->outlast(hours(24 * 30));
+  names->outlast(hours(24));
+  names->invalidate(InvalidationTable::kModel);
+  rig.executor->run_all();
+  REQUIRE(rig.tier->stored(names->key()));
+  CHECK(rig.tier->stored(names->key())->time_to_live == hours(24 * 60) + minutes(10));
+  rig.pass(hours(24 * 60) + minutes(9));
+  names->request_came(rig.clock->now());
+  CHECK_FALSE(names->stamps(kNoVersion, {}).never());
+  rig.pass(minutes(2));
+  names->request_came(rig.clock->now());
+  CHECK(names->stamps(kNoVersion, {}).never());
+}
+
 TEST_CASE("cache namespace: a table in a tier that has outlived its use changes nothing") {
   const Rig rig;
   const auto names = rig.open({rig.tier});
@@ -115,6 +133,53 @@ TEST_CASE("cache namespace: two that have invalidated at once end with the same 
     CHECK_FALSE(one->stamps(kNoVersion, tag).never());
     CHECK(one->stamps(kNoVersion, tag).tag == other->stamps(kNoVersion, tag).tag);
   }
+}
+
+TEST_CASE("cache namespace: with a bound an invalidation is later than one of a clock ahead that was not read yet") {
+  const Rig rig;
+  const auto here = rig.open({rig.tier});
+  const auto ahead = rig.open({rig.tier});
+  for (const InvalidationTable::Scope scope : {InvalidationTable::kModel, InvalidationTable::of_tag("x")}) {
+    wall += 3'000'000;
+    ahead->invalidate(scope);
+    wall -= 3'000'000;
+    rig.executor->run_all();
+    const auto stamp = [&](const CacheNamespace& names) {
+      const CacheStamps stamps = names.stamps(kNoVersion, "x");
+      return scope == InvalidationTable::kModel ? stamps.model : stamps.tag;
+    };
+    const std::int64_t before = stamp(*ahead);
+    here->invalidate(scope, seconds(60));
+    CHECK(stamp(*here) > before);
+    rig.executor->run_all();
+    static_cast<void>(synchronized(*ahead));
+    CHECK(stamp(*ahead) == stamp(*here));
+  }
+}
+
+TEST_CASE("cache namespace: a table with a stamp that no clock can have given is damage, and replaced") {
+  const Rig rig;
+  const auto names = rig.open({rig.tier});
+  const auto plant = [&](std::int64_t stamp) {
+    const std::vector<std::int64_t> pairs{0, stamp};
+    const std::vector<Tensor> outputs{*Tensor::copy_of(DataType::i64, {2}, std::as_bytes(std::span(pairs)))};
+    const CacheEntry entry{names->key(), encode_record(names->key(), outputs, 0), hours(1)};
+    rig.tier->put_many(std::span(&entry, 1));
+  };
+  constexpr std::int64_t kYear = 366LL * 24 * 3'600'000'000;
+  for (const std::int64_t stamp : {std::numeric_limits<std::int64_t>::max(), wall + 11 * kYear}) {
+    plant(stamp);
+    static_cast<void>(synchronized(*names));
+    CHECK(names->stamps(kNoVersion, {}).model < stamp);
+    names->invalidate(InvalidationTable::kModel, seconds(60));
+    CHECK(names->stamps(kNoVersion, {}).model >= wall);
+    CHECK(names->stamps(kNoVersion, {}).model <= wall + 10);
+    rig.executor->run_all();
+    CHECK(synchronized(*names));
+  }
+  plant(wall + 9 * kYear);
+  CHECK(synchronized(*names));
+  CHECK(names->stamps(kNoVersion, {}).model == wall + 9 * kYear);
 }
 
 TEST_CASE("cache namespace: the tier is asked with the first request after five seconds, once") {

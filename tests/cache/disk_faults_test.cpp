@@ -331,6 +331,42 @@ TEST_CASE("disk faults: what is forgotten while the disk refuses to write does n
   }
 }
 
+TEST_CASE(
+    "disk faults: a durable entry that the disk refuses is a miss until it is taken, and empties a closing store") {
+  for (const bool comes_back : {true, false}) {
+    const TemporaryFolder folder;
+    const DiskWorld world;
+    const auto files = std::make_shared<FailingFiles>();
+    const auto env = rocksdb::NewCompositeEnv(files);
+    fill(world, folder.path());
+    {
+      auto options = disk_options(folder.path());
+      options.flush_interval = Duration::zero();
+      const auto tier = world.open(options, env.get());
+      files->writing = FailingFiles::Fault::no_space;
+      CacheEntry table = disk_entry(5000);
+      table.write = CacheWrite::durable;
+      store(*tier, table);
+      CHECK_FALSE(look_up(*tier, 5000));
+      CHECK(look_up(*tier, 8));
+      if (comes_back) {
+        files->writing = FailingFiles::Fault::none;
+        CHECK(eventually([&] {
+          world.clock->advance(options.max_retry_pause);
+          store(*tier, disk_entry(5001));
+          return look_up(*tier, 5000).has_value();
+        }));
+        const Copy killed(folder.path());
+        CHECK(look_up(*world.open(disk_options(killed.path())), 5000));
+      }
+    }
+    files->writing = FailingFiles::Fault::none;
+    const auto tier = world.open(disk_options(folder.path()));
+    CHECK(look_up(*tier, 5000).has_value() == comes_back);
+    CHECK(look_up(*tier, 8).has_value() == comes_back);
+  }
+}
+
 TEST_CASE("disk faults: what was forgotten is forgotten in what a kill would leave") {
   const TemporaryFolder folder;
   const DiskWorld world;

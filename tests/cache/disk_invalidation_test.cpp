@@ -1,6 +1,8 @@
 // Invalidation on a disk folder, over restarts.
 #include <doctest/doctest.h>
 
+#include "cache/kept_engine.hpp"
+#include "cache/killed_child.hpp"
 #include "disk_fixtures.hpp"
 #include "engine/engine_rig.hpp"
 #include "tidegate/disk_cache.hpp"
@@ -70,5 +72,40 @@ TEST_CASE(
     const CacheScope all{};
     CHECK(run(choosy, 7, &all) == Answers{7, 7});
     CHECK(run(disk, 8) == (admission == DiskAdmission::all ? Answers{7, 7} : Answers{8, 8}));
+  }
+}
+
+TEST_CASE("disk invalidation: a process killed right after an invalidation that was confirmed brings nothing back") {
+  const TemporaryFolder folder;
+  for (int round = 0; round < 6; ++round) {
+    const auto answer_of = [&](Engine engine) {
+      const auto response = engine.infer_future({"m", "text", {}}).get();
+      REQUIRE(response);
+      return response->outputs.at(0).as<float>()[0];
+    };
+    const auto value = static_cast<float>(round);
+    CHECK(answer_of(kept_engine(folder.path(), "disk", value)) == value);
+    CHECK(answer_of(kept_engine(folder.path(), "disk", value + 0.5F)) == value);
+    KilledChild child(folder.path(), "disk");
+    REQUIRE(child.kill_after(1) == 0);
+  }
+}
+
+TEST_CASE(
+    "disk invalidation: a process killed after an invalidation finds no snapshot from before, also after another") {
+  const TemporaryFolder folder;
+  const auto answer_of = [](Engine engine) {
+    const auto response = engine.infer_future({"m", "text", {}}).get();
+    REQUIRE(response);
+    return response->outputs.at(0).as<float>()[0];
+  };
+  for (int round = 0; round < 4; ++round) {
+    const auto value = static_cast<float>(round);
+    CHECK(answer_of(kept_engine(folder.path(), "snapshot", value)) == value);
+    CHECK(answer_of(kept_engine(folder.path(), "snapshot", value + 0.5F)) == value);
+    for (int kill = 0; kill < 2; ++kill) {
+      KilledChild child(folder.path(), "snapshot");
+      REQUIRE(child.kill_after(1) == 0);
+    }
   }
 }

@@ -1,18 +1,11 @@
 // The disk tier beside a plain map, under random operations; and killed processes.
 #include <doctest/doctest.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <map>
 #include <random>
 
 #include "cache/disk_fixtures.hpp"
-
-extern char** environ;
+#include "cache/killed_child.hpp"
 
 using namespace tidegate;
 using namespace tidegate::test;
@@ -23,51 +16,6 @@ namespace {
 struct Expected {
   float version;
   std::int64_t expires;
-};
-
-/// A child that writes until it is killed.
-class Writer {
- public:
-  Writer(const std::string& folder, std::uint64_t seed) {
-    std::array<int, 2> ends{};
-    REQUIRE(::pipe(ends.data()) == 0);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    posix_spawn_file_actions_addclose(&actions, ends[0]);
-    std::string program = TIDEGATE_TEST_DISK_WRITER;
-    std::string where = folder;
-    std::string number = std::to_string(seed);
-    std::array<char*, 4> arguments{program.data(), where.data(), number.data(), nullptr};
-    const int failed = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, arguments.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(ends[1]);
-    progress_ = ends[0];
-    REQUIRE(failed == 0);
-  }
-  ~Writer() { ::close(progress_); }
-  Writer(const Writer&) = delete;
-  Writer& operator=(const Writer&) = delete;
-
-  /// Kills it once it has said so many times that it got on; -1 = it ended by itself before.
-  int kill_after(int steps) {
-    char step = 0;
-    bool alive = true;
-    for (int i = 0; alive && i < steps; ++i) {
-      ssize_t got = 0;
-      while ((got = ::read(progress_, &step, 1)) < 0 && errno == EINTR) {
-      }
-      alive = got == 1;
-    }
-    ::kill(pid_, SIGKILL);
-    int status = 0;
-    ::waitpid(pid_, &status, 0);
-    return alive && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 0 : -1;
-  }
-
- private:
-  pid_t pid_ = -1;
-  int progress_ = -1;
 };
 
 }  // namespace
@@ -168,7 +116,7 @@ TEST_CASE("disk model: a process killed while it writes leaves only whole, right
   int rounds = 0;
   DiskWorld world;
   for (; rounds < kRounds && std::chrono::steady_clock::now() < until; ++rounds) {
-    Writer writer(folder.path(), static_cast<std::uint64_t>(rounds));
+    KilledChild writer(folder.path(), std::to_string(rounds));
     REQUIRE(writer.kill_after(1 + static_cast<int>(random() % 12)) == 0);
     const auto tier = world.open(disk_options(folder.path(), 12 << 20));
     CHECK(tier->stats().resets == 0);

@@ -13,6 +13,7 @@ using std::chrono::hours;
 namespace {
 
 const TimePoint kNow{hours(1)};
+constexpr std::int64_t kMost = 1'000'000;
 
 InvalidationTable random_table(std::mt19937_64& random, std::size_t scopes) {
   InvalidationTable table;
@@ -66,14 +67,17 @@ TEST_CASE("invalidation table: what is written is read back; anything else is no
   for (int round = 0; round < 200; ++round) {
     const auto table = random_table(random, 30);
     const auto pairs = table.encode();
-    const auto read = InvalidationTable::decode(pairs, kNow);
+    const auto read = InvalidationTable::decode(pairs, kNow, kMost);
     REQUIRE(read);
     CHECK(read->encode() == pairs);
   }
-  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>{1}, kNow));
-  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>{1, 0}, kNow));
-  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>{1, -5}, kNow));
-  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>(2 * InvalidationTable::kMostScopes + 4, 1), kNow));
+  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>{1}, kNow, kMost));
+  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>{1, 0}, kNow, kMost));
+  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>{1, -5}, kNow, kMost));
+  CHECK(InvalidationTable::decode(std::vector<std::int64_t>{1, kMost}, kNow, kMost));
+  CHECK_FALSE(InvalidationTable::decode(std::vector<std::int64_t>{1, kMost + 1}, kNow, kMost));
+  CHECK_FALSE(
+      InvalidationTable::decode(std::vector<std::int64_t>(2 * InvalidationTable::kMostScopes + 4, 1), kNow, kMost));
 }
 
 TEST_CASE("invalidation table: a stamp is forgotten only when it is old by both clocks") {

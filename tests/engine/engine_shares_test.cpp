@@ -174,9 +174,11 @@ TEST_CASE("engine shares: over a restart each model's answers come back to it") 
     ask(rig, "other", "a");
   }
   {
-    // Without one of its models: what is that one's stays in the file.
+    // Without one of its models: what is that one's stays in the file, also over an invalidation.
     EngineRig rig({}, cache);
     CHECK(rig.engine->snapshot_stats().restored == 2);
+    REQUIRE(rig.engine->invalidate_cache({"fake", "x", {}}));
+    CHECK_FALSE(std::filesystem::exists(folder.file("snapshot")));
     REQUIRE(rig.engine->save_cache());
   }
   EngineRig rig({}, cache);

@@ -4,6 +4,8 @@
 #include <string>
 #include <thread>
 
+#include "cache/cache_namespace.hpp"
+#include "cache/fake_tiers.hpp"
 #include "engine/engine_rig.hpp"
 
 using namespace tidegate;
@@ -14,7 +16,7 @@ namespace {
 /// A rig whose model "fake" embeds (any two texts of some length lie near each other), and a second
 /// model that always answers `reply`.
 struct SimilarRig {
-  explicit SimilarRig(SemanticCacheOptions semantic = options()) {
+  explicit SimilarRig(SemanticCacheOptions semantic = options(), CacheOptions cache = {}) : rig({}, std::move(cache)) {
     ModelOptions model;
     model.semantic = std::move(semantic);
     std::vector<Replica> replicas;
@@ -133,6 +135,20 @@ TEST_CASE("engine similar: what was invalidated answers no like question either"
   const auto answer = rig.ask("how shall I reset the password of my account");
   CHECK(answer->source == AnswerSource::model);
   CHECK(answer->outputs.at(0).as<float>()[0] == 8);
+}
+
+TEST_CASE("engine similar: what was invalidated is remembered for as long as the tier's answers live") {
+  const auto tier = std::make_shared<ScriptedTier>("shared");
+  CacheOptions cache;
+  cache.tiers = {tier};
+  SemanticCacheOptions semantic = SimilarRig::options();
+  semantic.time_to_live = std::chrono::hours(24 * 30);
+  SimilarRig rig(semantic, cache);
+  REQUIRE(rig.rig.engine->invalidate_cache({"chat", {}, {}}));
+  rig.rig.settle();
+  const auto table = tier->stored(CacheNamespace("chat", {rig.rig.clock, {}, {}, {}, nullptr, {}}).key());
+  REQUIRE(table);
+  CHECK(table->time_to_live > std::chrono::hours(24 * 30));
 }
 
 TEST_CASE("engine similar: trials that differ keep the tier from ever answering") {

@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 
+#include "cache/fake_tiers.hpp"
 #include "engine/engine_rig.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -103,4 +104,46 @@ TEST_CASE("engine snapshot: a full disk leaves the former file, and is counted")
   CHECK(rig.engine->snapshot_stats().failed == 1);
   EngineRig next({}, cache);
   CHECK(next.engine->snapshot_stats().restored == 1);
+}
+
+TEST_CASE("engine snapshot: the file is gone when an invalidation returns, or one from elsewhere was read") {
+  const TemporaryFolder folder;
+  CacheOptions cache = kept_in(folder.file("snapshot"));
+  const auto tier = std::make_shared<ScriptedTier>("shared");
+  cache.tiers = {tier};
+  cache.bypass = CacheBypass::never;
+  EngineRig rig({}, cache);
+  EngineRig other({}, [&] {
+    CacheOptions none = cache;
+    none.snapshot.file.clear();
+    return none;
+  }());
+  const auto there = [&] { return std::filesystem::exists(folder.file("snapshot")); };
+  ask(rig, "a");
+  REQUIRE(rig.engine->save_cache());
+  REQUIRE(there());
+  REQUIRE(rig.engine->invalidate_cache({{}, "x", {}}));
+  CHECK_FALSE(there());
+  rig.settle();
+  REQUIRE(rig.engine->save_cache());
+  rig.clock->advance(std::chrono::seconds(5));
+  ask(rig, "b");
+  CHECK(there());  // read, and nothing new in it
+  other.clock->advance(std::chrono::seconds(5));
+  ask(other, "b");
+  REQUIRE(other.engine->invalidate_cache({}));
+  other.settle();
+  rig.clock->advance(std::chrono::seconds(5));
+  ask(rig, "c");
+  CHECK_FALSE(there());
+  CHECK(ask(rig, "a") == AnswerSource::model);
+}
+
+TEST_CASE("engine snapshot: a file that cannot be removed is an error of the invalidation, which holds all the same") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder.file("snapshot/not empty"));
+  EngineRig rig({}, kept_in(folder.file("snapshot")));
+  ask(rig, "a");
+  CHECK(rig.engine->invalidate_cache({}).error().code() == ErrorCode::io_error);
+  CHECK(ask(rig, "a") == AnswerSource::model);
 }

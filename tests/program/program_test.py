@@ -5,9 +5,11 @@ import os
 import pathlib
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 import numpy as np
@@ -22,6 +24,45 @@ needs_model = unittest.skipIf(MODEL is None, "the MiniLM package is not installe
 def run(*arguments, stdin=b""):
     done = subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, timeout=250)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+class FakeRedis:
+    """Keeps what it is told to SET and answers MGET, in this process."""
+
+    def __init__(self):
+        self.values = {}
+        values = self.values
+
+        class Link(socketserver.StreamRequestHandler):
+            def handle(self):
+                while first := self.rfile.readline():
+                    words = []
+                    for _ in range(int(first[1:])):
+                        length = int(self.rfile.readline()[1:])
+                        words.append(self.rfile.read(length + 2)[:-2])
+                    self.wfile.write(self.answer(words))
+
+            def answer(self, words):
+                if words[0] == b"SET":
+                    values[words[1]] = words[2]
+                    return b"+OK\r\n"
+                if words[0] != b"MGET":
+                    return b"+PONG\r\n" if words[0] == b"PING" else b"-ERR unknown command\r\n"
+                found = [values.get(name) for name in words[1:]]
+                return b"*%d\r\n" % len(found) + b"".join(
+                    b"$-1\r\n" if one is None else b"$%d\r\n%s\r\n" % (len(one), one) for one in found)
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Link)
+        self.server.daemon_threads = True
+        self.address = "127.0.0.1:%d" % self.server.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *failure):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Usage(unittest.TestCase):
@@ -273,6 +314,20 @@ class Cache(unittest.TestCase):
         self.assertEqual(code, 1)
         for part in (str(self.path / "disk"), "in use by another process", "stop it"):
             self.assertIn(part, errors)
+
+    def test_clear_tells_redis_also_while_a_process_has_the_folder(self):
+        with FakeRedis() as redis:
+            self.describe(**{"cache.disk.folder": str(self.path / "disk"), "cache.redis.address": redis.address})
+            self.assertEqual(self.cache("clear")[0], 0)
+            before = dict(redis.values)
+            with open(self.path / "disk" / "lock", "r+b") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                code, _, errors = self.cache("clear")
+            self.assertEqual(code, 1)
+            for part in ("Redis was told", str(self.path / "disk"), "in use by another process"):
+                self.assertIn(part, errors)
+            self.assertEqual(len(redis.values), 1)
+            self.assertNotEqual(redis.values, before)
 
     def test_what_cannot_be_done_is_said(self):
         self.describe()

@@ -22,6 +22,8 @@ struct Change {
   Life life;
   /// What the key had before must not come back, whatever becomes of this record.
   bool after_forgetting = false;
+  /// Nobody is answered with it before it is in a file.
+  bool durable = false;
 
   [[nodiscard]] bool forgets() const noexcept { return record.bytes().empty(); }
   /// What it takes on disk and in memory, about.

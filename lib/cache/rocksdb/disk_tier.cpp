@@ -42,7 +42,8 @@ std::int64_t later_ms(std::int64_t now, Duration life) {
 struct Question {
   Entries answers;
   std::vector<CacheKey> keys;
-  std::vector<std::size_t> places;  ///< of keys in answers
+  std::vector<std::size_t> places;    ///< of keys in answers
+  std::optional<CacheKey> unsettled;  ///< one with a durable change that is not in a file yet
 };
 
 }  // namespace
@@ -75,7 +76,11 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
     const auto store = keeper.store();
     for (std::size_t i = 0; i < keys.size(); ++i) {
       if (auto waiting = queue.find(keys[i])) {
-        if (!waiting->forgets()) question.answers[i] = entry_of(keys[i], std::move(waiting->record), waiting->life);
+        if (waiting->durable) {
+          question.unsettled = keys[i];
+        } else if (!waiting->forgets()) {
+          question.answers[i] = entry_of(keys[i], std::move(waiting->record), waiting->life);
+        }
       } else if (store != nullptr && store->may_hold(keys[i])) {
         question.keys.push_back(keys[i]);
         question.places.push_back(i);
@@ -122,6 +127,20 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
     }
   }
 
+  /// The writer's thread: look-ups that waited for it.
+  void answer_parked() noexcept {
+    for (Parked& parked : queue.take_parked()) {
+      try {
+        Question question = look_in_memory(parked.keys);
+        if (question.unsettled && queue.park(*question.unsettled, parked)) continue;
+        if (!question.keys.empty()) look_in_files(question);
+        parked.done(std::move(question.answers));
+      } catch (...) {
+        add(counters.failed);  // as above
+      }
+    }
+  }
+
   // -- storing
 
   void offer(const CacheEntry& entry) {
@@ -134,11 +153,12 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
       return;
     }
     const TimePoint at = now();
-    if (!breaker.allows(at)) {
+    change.durable = entry.write == CacheWrite::durable;
+    if (!change.durable && !breaker.allows(at)) {
       add(counters.failed);
       return;
     }
-    const Verdict verdict = judge(entry, cost, at);
+    const Verdict verdict = change.durable ? Verdict::take : judge(entry, cost, at);
     if (verdict == Verdict::seen_once) {
       add(counters.rejected);
       return;
@@ -167,10 +187,12 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
         add(counters.failed, queue.put_back());
         if (tried) breaker.failed(now());
       }
+      answer_parked();
       if (work.close) {
         clock_out();
-        // What could not be marked as forgotten must not come back with the next opening.
-        if (queue.owes_forgetting()) keeper.distrust();
+        // What could not be marked as forgotten must not come back with the next opening, nor what a durable
+        // entry was to keep from being asked for.
+        if (queue.owes_anything()) keeper.distrust();
         keeper.close();
         return;
       }
@@ -196,7 +218,8 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
     const auto store = keeper.store();
     if (store == nullptr) return false;
     if (!write_changes(*store, *work.changes)) return false;
-    return !(work.flush || work.close || breaker.is_open()) || !store->dirty() || store->flush().has_value();
+    const bool durable = std::ranges::any_of(*work.changes, [](const auto& change) { return change.second.durable; });
+    return !(durable || work.flush || work.close || breaker.is_open()) || !store->dirty() || store->flush().has_value();
   }
 
   /// In parts that memory has room for.
@@ -277,6 +300,12 @@ DiskTier::~DiskTier() {
 
 void DiskTier::get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) {
   Question question = core_->look_in_memory(keys);
+  if (question.unsettled) {
+    Parked parked{{keys.begin(), keys.end()}, deadline, std::move(done)};
+    if (core_->queue.park(*question.unsettled, parked)) return;
+    done = std::move(parked.done);
+    question = core_->look_in_memory(keys);  // the writer may have finished with it meanwhile
+  }
   if (question.keys.empty()) {
     done(std::move(question.answers));
     return;

@@ -1,6 +1,7 @@
 #include "cache/rocksdb/write_queue.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace tidegate::disk {
@@ -61,6 +62,22 @@ std::optional<Change> WriteQueue::find(const CacheKey& key) const {
   return std::nullopt;
 }
 
+bool WriteQueue::park(const CacheKey& key, Parked& look_up) {
+  MutexLock lock(mutex_);
+  const bool waits = std::ranges::any_of(std::array{&waiting_, &writing_}, [&](const Changes* changes) {
+    const auto found = changes->find(key);
+    return found != changes->end() && found->second.durable;
+  });
+  if (!waits || refused_) return false;
+  parked_.push_back(std::move(look_up));
+  return true;
+}
+
+std::vector<Parked> WriteQueue::take_parked() {
+  MutexLock lock(mutex_);
+  return std::exchange(parked_, {});
+}
+
 bool WriteQueue::starting_over() const {
   MutexLock lock(mutex_);
   return start_over_;
@@ -97,6 +114,7 @@ void WriteQueue::done() {
   Changes finished;  // freed without the lock: a record's deleter may not be ours
   MutexLock lock(mutex_);
   finished.swap(writing_);
+  refused_ = false;
 }
 
 std::uint64_t WriteQueue::put_back() {
@@ -104,9 +122,16 @@ std::uint64_t WriteQueue::put_back() {
   std::uint64_t dropped = 0;
   MutexLock lock(mutex_);
   finished.swap(writing_);
+  refused_ = true;
   try {
     for (auto& [key, change] : finished) {
-      if (!change.forgets()) ++dropped;
+      if (change.durable && !waiting_.contains(key)) {
+        const std::uint64_t cost = change.cost();
+        waiting_.emplace(key, std::move(change));
+        bytes_ += cost;
+        continue;
+      }
+      if (!change.forgets() && !change.durable) ++dropped;
       if (!change.after_forgetting) continue;
       const auto [place, added] = waiting_.try_emplace(key, forgotten());
       place->second.after_forgetting = true;
@@ -128,9 +153,11 @@ void WriteQueue::started_over() {
   start_over_ = false;
 }
 
-bool WriteQueue::owes_forgetting() const {
+bool WriteQueue::owes_anything() const {
   MutexLock lock(mutex_);
-  const auto owes = [](const Changes::value_type& change) { return change.second.after_forgetting; };
+  const auto owes = [](const Changes::value_type& change) {
+    return change.second.after_forgetting || change.second.durable;
+  };
   return start_over_ || std::any_of(waiting_.begin(), waiting_.end(), owes);
 }
 

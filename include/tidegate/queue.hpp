@@ -69,7 +69,8 @@ struct BatchingOptions {
   Duration max_class_wait{0};
   /// A batch inside the model for so long is taken for stuck: its requests without a deadline
   /// end (stuck), nobody joins it any more, and its slot stays taken until it returns. 0 = ten
-  /// times the 99th percentile predicted, a second at least, once times have been learned.
+  /// times the 99th percentile predicted, a second at least; a minute while nothing is predicted
+  /// (the first batches of a model without samples, or Prediction::off).
   Duration stuck_after{0};
   /// Of a model with static shapes: the numbers of rows it computes, ascending, the last at
   /// most max_batch_size and then the limit itself. It pads a batch up to the next of them; a

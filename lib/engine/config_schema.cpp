@@ -362,7 +362,8 @@ constexpr std::array kModelFields{
         {"batching.max_class_wait_us", "", "a class passed over so long goes next; 0 = twenty mean batches"},
         limits::kClassWait),
     duration<kOptions, kBatching, &BatchingOptions::stuck_after>(
-        {"batching.stuck_after_ms", "", "time in the model from which a batch is stuck; 0 = ten times the learned p99"},
+        {"batching.stuck_after_ms", "",
+         "time in the model from which a batch is stuck; 0 = ten times the learned p99, a minute before"},
         limits::kStuckAfter),
     field<ModelConfig>({"batching.allowed_batch_sizes", "items",
                         "numbers of rows a model with static shapes computes, as 8,16,32; empty = any"},

@@ -12,8 +12,9 @@ namespace {
 
 /// Whether inputs that one model has prepared can be run by the other.
 bool takes_inputs_of(const ModelInfo& later, const ModelInfo& former) noexcept {
-  if (former.deterministic && later.deterministic && former.fingerprint == later.fingerprint) return true;
-  return former.preparation != Digest{} && former.preparation == later.preparation;
+  if (former.preparation != later.preparation) return false;
+  if (former.preparation != Digest{}) return true;
+  return former.deterministic && later.deterministic && former.fingerprint == later.fingerprint;
 }
 
 }  // namespace

@@ -77,7 +77,8 @@ bool Admission::can_displace(const ItemSize& size, std::uint32_t count, Priority
 }
 
 bool Admission::is_full(const FlightQueue& queue) const noexcept {
-  return queue.items() >= caps_.max_queued_items || queue.tokens() >= caps_.max_queued_tokens;
+  return queue.items() >= caps_.max_queued_items || queue.tokens() >= caps_.max_queued_tokens ||
+         queue.bytes() >= caps_.max_queued_bytes;
 }
 
 void Admission::record_batch(Duration duration) noexcept {

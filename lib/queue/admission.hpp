@@ -31,7 +31,7 @@ class Admission {
   [[nodiscard]] bool can_displace(const ItemSize& size, std::uint32_t count, Priority priority,
                                   const FlightQueue& queue) const noexcept;
 
-  /// Not even the smallest item would be admitted.
+  /// Not even an item of one token and one byte would be admitted.
   [[nodiscard]] bool is_full(const FlightQueue& queue) const noexcept;
 
   /// Learns how long a batch takes.

@@ -15,15 +15,13 @@ std::int64_t second_of(TimePoint time) noexcept {
 
 }  // namespace
 
-void LoadMeter::Sum::add(const BatchShape& shape) noexcept {
-  items += static_cast<double>(shape.rows);
-  tokens += static_cast<double>(shape.tokens);
-  squares += shape.squares;
-}
-
-LoadMeter::Second& LoadMeter::at(TimePoint now) noexcept {
+LoadMeter::Second& LoadMeter::turn_to(TimePoint now) noexcept {
   const std::int64_t number = second_of(now);
-  Second& second = seconds_[static_cast<std::uint64_t>(number) % kSeconds];
+  current_ = static_cast<std::uint64_t>(number) % kSeconds;
+  // The last second of the clock has no end it could tell.
+  constexpr std::int64_t kLast = std::numeric_limits<std::int64_t>::max() / kNano;
+  current_end_ = number >= kLast ? kNoDeadline : TimePoint(Duration((number + 1) * kNano));
+  Second& second = seconds_[current_];
   if (second.number != number) {
     second = {};
     second.number = number;

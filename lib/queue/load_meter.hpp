@@ -35,7 +35,11 @@ class LoadMeter {
     double items = 0;
     double tokens = 0;
     double squares = 0;
-    void add(const BatchShape& shape) noexcept;
+    void add(const BatchShape& shape) noexcept {
+      items += static_cast<double>(shape.rows);
+      tokens += static_cast<double>(shape.tokens);
+      squares += shape.squares;
+    }
   };
   static constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::min();
   struct Second {
@@ -44,7 +48,9 @@ class LoadMeter {
     Sum served{};
     double busy_ns = 0;
   };
-  [[nodiscard]] Second& at(TimePoint now) noexcept;
+  /// Most calls are of the second of the call before.
+  [[nodiscard]] Second& at(TimePoint now) noexcept { return now < current_end_ ? seconds_[current_] : turn_to(now); }
+  [[nodiscard]] Second& turn_to(TimePoint now) noexcept;
   /// Calls `add` for the seconds counted and answers how long they last together, in seconds.
   template <class Add>
   double for_each(TimePoint now, std::int64_t seconds, const Add& add) const noexcept;
@@ -52,6 +58,8 @@ class LoadMeter {
 
   static constexpr std::size_t kSeconds = 64;
   std::array<Second, kSeconds> seconds_{};
+  std::size_t current_ = 0;                   ///< the place of the last second used
+  TimePoint current_end_ = TimePoint::min();  ///< and when it is over
   TimePoint started_ = kNoDeadline;
 };
 

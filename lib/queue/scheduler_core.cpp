@@ -125,10 +125,11 @@ void SchedulerCore::State::log(Batch& batch, const FormedBatch& formed, Trigger 
 void SchedulerCore::State::watch(Batch& batch, const FormedBatch& formed) noexcept {
   Duration allowed = stuck_after;
   if (allowed <= Duration::zero()) {
-    if (formed.mean_ns <= 0) return;
     constexpr double kTimes = 10;
     constexpr Duration kLeast = std::chrono::seconds(1);
-    allowed = std::max(kLeast, Duration(static_cast<std::int64_t>(formed.mean_ns * model.tail99() * kTimes)));
+    constexpr Duration kUnpredicted = std::chrono::seconds(60);
+    const auto foreseen = Duration(static_cast<std::int64_t>(formed.mean_ns * model.tail99() * kTimes));
+    allowed = formed.mean_ns > 0 ? std::max(kLeast, foreseen) : kUnpredicted;
   }
   batch.stuck_at = now > kNoDeadline - allowed ? kNoDeadline : now + allowed;
   earliest_stuck = std::min(earliest_stuck, batch.stuck_at);

@@ -36,6 +36,15 @@ ModelInfo callback_info(const CallbackOptions& options) {
   return info;
 }
 
+/// What a size function answers is its own secret; of models with one fingerprint it is the same.
+Digest preparation_of(const CallbackOptions& options) {
+  if (options.size && options.fingerprint.empty()) return {};
+  Sha256 digest;
+  digest.update_field(options.size ? "sized input 1" : "plain input 1");
+  if (options.size) digest.update_field(options.fingerprint);
+  return digest.update_field(options.rows == ItemRows::leading ? "leading rows" : "one row").finish();
+}
+
 class CallbackRunner final : public ModelRunner {
  public:
   explicit CallbackRunner(CallbackOptions options)
@@ -43,8 +52,7 @@ class CallbackRunner final : public ModelRunner {
         size_(std::move(options.size)),
         rows_(options.rows),
         info_(callback_info(options)) {
-    // What a size function answers is its own secret.
-    if (!size_) info_.preparation = Sha256().update_field("plain input 1").finish();
+    info_.preparation = preparation_of(options);
   }
 
   const ModelInfo& info() const noexcept override { return info_; }

@@ -150,6 +150,13 @@ struct Progress {
   std::uint32_t emitted = 0;     ///< chunks
 };
 
+/// Of all that decides an input's size: its rows, and the tokens of its first step.
+Digest preparation_of(const SyntheticOptions& options) {
+  Sha256 digest;
+  digest.update_field("synthetic input 2").update_u64(options.rows == ItemRows::leading ? 1 : 0);
+  return digest.update_u64(options.steps > 1 ? options.chunk : 0).finish();
+}
+
 class SyntheticRunner final : public ModelRunner {
  public:
   explicit SyntheticRunner(SyntheticOptions options) : options_(std::move(options)) {
@@ -160,7 +167,7 @@ class SyntheticRunner final : public ModelRunner {
     info_.kind = "synthetic";
     // The times decide when an answer comes, not what it is.
     if (may_be_sampled) info_.sample_texts = {words(4), words(32), words(128)};
-    info_.preparation = Sha256().update_field("synthetic input 1").finish();
+    info_.preparation = preparation_of(options_);
     Sha256 hash;
     hash.update_field("synthetic 1").update_u64(options_.dimension);
     info_.iterative = options_.steps > 1;

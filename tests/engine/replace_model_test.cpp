@@ -1,6 +1,7 @@
 // A model that is replaced while it serves.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 
@@ -149,6 +150,42 @@ TEST_CASE("a replaced model: a version that prepares inputs otherwise takes none
   rig.settle();
   CHECK(version_of(running) == 1);
   CHECK(version_of(waiting) == 1);
+}
+
+TEST_CASE("a replaced model: who reckons the size of an input otherwise takes none over") {
+  const auto version = [](ItemRows rows, float number, bool sized) {
+    CallbackOptions options;
+    options.fingerprint = "one for all";  // the answers would be equal, sizes are not
+    options.rows = rows;
+    if (sized) options.size = [](const Input&) { return ItemSize{1, 2, 3}; };
+    options.run = [number](std::span<BatchItem> batch) {
+      for (BatchItem& item : batch) item.output = std::vector<Tensor>{Tensor::vector_of(std::vector{number})};
+    };
+    std::vector<Replica> replicas;
+    replicas.push_back({*make_callback_runner(std::move(options)), {}});
+    return replicas;
+  };
+  const std::vector<std::int64_t> shape{3, 2};
+  const std::array<float, 6> values{1, 2, 3, 4, 5, 6};
+  const auto input = [&](float first) {
+    std::array<float, 6> own = values;
+    own[0] = first;
+    return std::vector{*Tensor::copy_of(DataType::f32, shape, std::as_bytes(std::span<const float>(own)))};
+  };
+  for (const bool sized : {false, true}) {
+    for (const ItemRows later : {ItemRows::one, ItemRows::leading}) {
+      CAPTURE(sized);
+      EngineRig rig;
+      REQUIRE(rig.engine->add_model("rows", version(ItemRows::one, 1, sized)));
+      Answer running, waiting;
+      REQUIRE(rig.engine->infer({"rows", input(8), {}}, running.callback()));
+      REQUIRE(rig.engine->infer({"rows", input(9), {}}, waiting.callback()));
+      REQUIRE(rig.engine->replace_model("rows", version(later, 2, sized)));
+      rig.settle();
+      CHECK(version_of(running) == 1);
+      CHECK(version_of(waiting) == (later == ItemRows::one ? 2 : 1));
+    }
+  }
 }
 
 TEST_CASE("a replaced model: a request that moved can be cancelled and keeps its deadline") {

@@ -174,3 +174,29 @@ TEST_CASE("queue: the retry_after of a refusal comes from the batches that have 
   CHECK(driver.refusal->retry_after() == std::chrono::milliseconds(6));
   driver.finish_all();
 }
+
+TEST_CASE("queue: a queue that is full by any of its caps has its free replica wait for nobody") {
+  Setup setup;
+  setup.batching = {8, 1000, Duration(5000)};
+  setup.admission = {3, 40, 900};
+  SchedulerDriver driver(setup);
+  ItemSize last{1, 1, 1};
+  SUBCASE("items") {
+    CHECK(driver.submit());
+    CHECK(driver.submit());
+  }
+  SUBCASE("tokens") {
+    CHECK(driver.submit({1, 30, 1}));
+    last.tokens = 10;
+  }
+  SUBCASE("bytes") {
+    CHECK(driver.submit({1, 1, 800}));
+    last.bytes = 100;
+  }
+  CHECK(driver.batches.empty());
+  CHECK(driver.core.next_wake() == driver.now + Duration(5000));
+  CHECK(driver.submit(last));
+  REQUIRE(driver.batches.size() == 1);
+  CHECK(driver.core.decisions().back().trigger == Trigger::full);
+  driver.finish_all();
+}

@@ -85,7 +85,7 @@ TEST_CASE(
   int record = 0;
   for (int i = 0; i < 31; ++i) run_one(core, now, 300 * kMilli);
   REQUIRE(core.submit(now, {&record, &record}));
-  CHECK(core.next_wake() == kNoDeadline);  // too little is known
+  CHECK(core.next_wake() == now + Duration(60'000 * kMilli));  // too little is known
   now += Duration(300 * kMilli);
   core.batch_done(now, core.take_commands().run.at(0).id);
   static_cast<void>(core.take_commands());
@@ -95,6 +95,30 @@ TEST_CASE(
   CHECK(core.next_wake() < now + Duration(7000 * kMilli));
   core.batch_done(now + Duration(kMilli), core.take_commands().run.at(0).id);
   CHECK(core.next_wake() == kNoDeadline);
+}
+
+TEST_CASE("queue 4.13/64: while nothing is predicted a batch is taken for stuck after a minute") {
+  BatchingOptions batching;
+  SUBCASE("as nothing has been learned") {}
+  SUBCASE("as prediction is off") { batching.prediction = Prediction::off; }
+  SchedulerCore core(batching, {}, 1);
+  TimePoint now = at(0);
+  if (batching.prediction == Prediction::off) {
+    for (int i = 0; i < 100; ++i) run_one(core, now, 10 * kMilli);
+  }
+  int record = 0;
+  REQUIRE(core.submit(now, {&record, &record}));
+  const BatchId hangs = core.take_commands().run.at(0).id;
+  core.advance(now + Duration(60'000 * kMilli - 1));
+  CHECK(core.take_commands().empty());
+  core.advance(now + Duration(60'000 * kMilli));
+  const Commands commands = core.take_commands();
+  REQUIRE(commands.complete.size() == 1);
+  CHECK(commands.complete[0].outcome == Outcome::stuck);
+  CHECK(core.stats().stuck_batches == 1);
+  core.batch_done(now + Duration(70'000 * kMilli), hangs);
+  CHECK(core.stats().stuck_batches == 0);
+  CHECK(core.take_commands().retire.size() == 1);
 }
 
 TEST_CASE("queue 4.13/77: nothing is learned from batches that failed or were stuck") {

@@ -104,6 +104,23 @@ TEST_CASE("callback runner: only a fingerprint makes answers cacheable, and it t
   CHECK(one->info().fingerprint != other->info().fingerprint);
 }
 
+TEST_CASE("callback runner: only where inputs get equal sizes may another run what one has prepared") {
+  const auto preparation = [](CallbackOptions options, ItemRows rows = ItemRows::one) {
+    options.rows = rows;
+    options.run = answer_length;
+    return runner_of(std::move(options))->info().preparation;
+  };
+  const auto size = [](const Input&) { return ItemSize{1, 1, 1}; };
+  CHECK(preparation({}) == preparation({.fingerprint = "one"}));
+  CHECK(preparation({}) != preparation({}, ItemRows::leading));
+  CHECK(preparation({.size = size}) == Digest{});  // nobody knows
+  CHECK(preparation({.fingerprint = "one", .size = size}) == preparation({.fingerprint = "one", .size = size}));
+  CHECK(preparation({.fingerprint = "one", .size = size}) != preparation({.fingerprint = "two", .size = size}));
+  CHECK(preparation({.fingerprint = "one", .size = size}) !=
+        preparation({.fingerprint = "one", .size = size}, ItemRows::leading));
+  CHECK(preparation({.fingerprint = "one", .size = size}) != preparation({.fingerprint = "one"}));
+}
+
 TEST_CASE("callback runner: sizes default to one row, one token and the input's bytes") {
   const auto runner = runner_of({.run = answer_length});
   const auto text = runner->prepare(std::string("hello"));

@@ -138,6 +138,18 @@ TEST_CASE("synthetic runner: sizes count words, or the leading dimension, and by
   CHECK(runner->prepare(std::string("\x80")).error().code() == ErrorCode::invalid_argument);
 }
 
+TEST_CASE("synthetic runner: only where inputs get equal sizes may another run what one has prepared") {
+  const auto preparation = [](SyntheticOptions options) {
+    const auto runner = make_synthetic_runner(std::move(options));
+    REQUIRE(runner);
+    return (*runner)->info().preparation;
+  };
+  CHECK(preparation({}) == preparation({.dimension = 7}));
+  CHECK(preparation({}) != preparation({.rows = ItemRows::leading}));
+  CHECK(preparation({.steps = 2}) == preparation({}));
+  CHECK(preparation({.steps = 2, .chunk = 4}) != preparation({.steps = 2}));
+}
+
 TEST_CASE("synthetic runner: options outside their range are refused with field and range") {
   const auto refusal = [](SyntheticOptions options) {
     const auto runner = make_synthetic_runner(std::move(options));

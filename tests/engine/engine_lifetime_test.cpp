@@ -121,6 +121,7 @@ TEST_CASE("engine queue 4.13/69: an engine may go before what it has handed out"
   std::vector<std::future<Result<Response>>> futures;
   Announcement announced;
   std::optional<Stream> stream;
+  const auto alive = std::make_shared<std::atomic<int>>(0);
   Hold hold;
   {
     EngineOptions engine_options;
@@ -136,7 +137,7 @@ TEST_CASE("engine queue 4.13/69: an engine may go before what it has handed out"
                                  [&](std::span<BatchItem> batch) {
                                    if (std::get<std::string>(batch[0].input->input) == "held 0") hold.pass();
                                  },
-                                 1),
+                                 1, alive),
                              options));
     std::vector<Replica> steps;
     steps.push_back({std::make_unique<StepRunner>(), {}});
@@ -168,6 +169,8 @@ TEST_CASE("engine queue 4.13/69: an engine may go before what it has handed out"
   CHECK_FALSE(stream->try_next());
   announced.reset();
   stream.reset();
+  // The thread of the batch may still come out of it.
+  while (alive->load() > 0) std::this_thread::yield();
 }
 
 TEST_CASE("engine queue 4.13/69: an engine with a stuck model goes within its bound, and the model outlives it") {

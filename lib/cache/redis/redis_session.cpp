@@ -6,7 +6,7 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint64_t kFirstGuessBytes = 4096;
-constexpr std::size_t kLeastReplyElements = 64;
+constexpr std::size_t kLeastReplyElements = 1024;
 constexpr std::size_t kReplySlack = 1 << 20;
 constexpr Duration kFinishBudget = std::chrono::milliseconds(250);
 

@@ -39,7 +39,6 @@ struct RedisDoor {
   std::vector<std::shared_ptr<RedisLookup>> lookups TIDEGATE_GUARDED_BY(mutex);
   WriteQueue writes TIDEGATE_GUARDED_BY(mutex);
   bool announced TIDEGATE_GUARDED_BY(mutex) = false;  ///< the network thread will look
-  bool closed TIDEGATE_GUARDED_BY(mutex) = false;
 };
 
 }  // namespace tidegate

@@ -200,10 +200,6 @@ void RedisSession::end_probe(RedisReply* pong) {
 }
 
 void RedisSession::finish() {
-  {
-    const MutexLock lock(door_.mutex);
-    door_.closed = true;
-  }
   take_lookups();
   miss_all(&RedisCacheStats::lost);
   finish_at_ = loop_.now() + kFinishBudget;

@@ -166,6 +166,7 @@ nlohmann::json redis_json(const RedisCacheStats& stats) {
   return {{"hits", stats.hits},
           {"absent", stats.absent},
           {"timeouts", stats.timeouts},
+          {"silence", stats.silent},
           {"connection_lost", stats.lost},
           {"breaker_open", stats.refused},
           {"breaker_openings", stats.breaker_openings},

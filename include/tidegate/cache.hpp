@@ -79,9 +79,9 @@ class CacheTier {
   virtual ~CacheTier() = default;
   /// Short name for metrics: "memory", "redis", ...
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
-  /// Calls `done` exactly once with one slot per key, in order; it may do so before
-  /// returning. The chain stops waiting at `deadline` and takes what is missing as
-  /// a miss. An entry whose key differs from the one asked is discarded by the chain.
+  /// Calls `done` exactly once with one slot per key, in order, or with no slot where it could
+  /// not find out (no connection, too late); it may do so before returning. The chain stops waiting at `deadline` and
+  /// takes what is missing as a miss. An entry whose key differs from the one asked is discarded by the chain.
   virtual void get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) = 0;
   /// Stores or forgets; best effort.
   virtual void put_many(std::span<const CacheEntry> entries) = 0;

@@ -37,7 +37,8 @@ struct RedisCacheOptions {
   std::string hmac_key_file{};  ///< its first line is the secret; not with `hmac_key`
 
   Duration connect_budget = std::chrono::milliseconds(250);  ///< to connect and sign in
-  Duration get_budget = std::chrono::milliseconds(5);        ///< of one look-up
+  /// Of one look-up. One without a deadline that has to wait for the connection has connect_budget more.
+  Duration get_budget = std::chrono::milliseconds(5);
   /// How long look-ups wait for company while another one is with the server.
   Duration coalesce_window = std::chrono::microseconds(100);
   std::uint32_t max_keys_per_get = 64;
@@ -59,6 +60,7 @@ struct RedisCacheStats {
   std::uint64_t corrupt = 0;     ///< another key, checksum, version or length
   std::uint64_t forged = 0;      ///< not signed with our secret
   std::uint64_t timeouts = 0;    ///< no answer within the budget
+  std::uint64_t silent = 0;      ///< the server owes an answer already: not waited for
   std::uint64_t refused = 0;     ///< the circuit breaker is open
   std::uint64_t overflowed = 0;  ///< too many look-ups are waiting
   std::uint64_t lost = 0;        ///< the connection broke, or there is none

@@ -137,6 +137,17 @@ void CacheNamespace::read_when_due(TimePoint now) noexcept {
   synchronize({});
 }
 
+void CacheNamespace::read_again_soon() noexcept {
+  try {
+    const std::int64_t soon = (around_.clock->now() + kRetryInterval).time_since_epoch().count();
+    std::int64_t due = next_read_.load(std::memory_order_relaxed);
+    while (soon < due && !next_read_.compare_exchange_weak(due, soon, std::memory_order_relaxed)) {
+    }
+  } catch (...) {
+    // The host's clock threw; when it is due anyway.
+  }
+}
+
 void CacheNamespace::synchronize(UniqueFunction<void(bool)> done) noexcept {
   try {
     const auto reading = std::make_shared<Reading>(around_.tiers.size(), std::move(done));
@@ -149,7 +160,7 @@ void CacheNamespace::synchronize(UniqueFunction<void(bool)> done) noexcept {
               if (self != nullptr && self->take_answer(i, answer)) reading->agreed();
             });
       } catch (...) {
-        // A tier that throws has not answered.
+        read_again_soon();  // a tier that throws has not answered
       }
     }
   } catch (...) {
@@ -190,6 +201,11 @@ bool CacheNamespace::spread(Duration bound) noexcept {
 
 /// True if the tier has all that is known here.
 bool CacheNamespace::take_answer(std::size_t tier, const std::vector<std::optional<CacheEntry>>& answer) {
+  if (answer.empty()) {
+    // It could not find out, which is not the same as having no table.
+    read_again_soon();
+    return false;
+  }
   bool knows_all = false;
   bool learned = false;
   try {

@@ -26,6 +26,8 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
  public:
   /// With requests coming, the tiers are asked so often what others have invalidated.
   static constexpr Duration kReadInterval = std::chrono::seconds(5);
+  /// And so soon again where a tier could not tell.
+  static constexpr Duration kRetryInterval = std::chrono::milliseconds(100);
 
   struct Surroundings {
     std::shared_ptr<Clock> clock;
@@ -80,6 +82,7 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
 
   void raise(InvalidationTable::Scope scope);
   void read_when_due(TimePoint now) noexcept;
+  void read_again_soon() noexcept;
   [[nodiscard]] bool take_answer(std::size_t tier, const std::vector<std::optional<CacheEntry>>& answer);
   void store(std::size_t tier) noexcept;
   void publish() TIDEGATE_REQUIRES(mutex_);

@@ -195,6 +195,35 @@ TEST_CASE("cache namespace: the tier is asked with the first request after five 
   CHECK(rig.tier->lookups() == first + 1);
 }
 
+TEST_CASE("cache namespace: a tier that could not find out is asked again soon, and is not taken to have no table") {
+  const Rig rig;
+  const auto other = rig.open({rig.tier});
+  other->invalidate(InvalidationTable::kModel);
+  rig.executor->run_all();
+  bool reached = false;
+  const auto remote = std::make_shared<ScriptedTier>("remote", [&](auto keys, Deadline deadline, auto done) {
+    if (!reached) return done({});
+    rig.tier->get_many(keys, deadline, std::move(done));
+  });
+  const auto names = rig.open({remote});
+  CHECK_FALSE(synchronized(*names));
+  names->request_came(rig.clock->now());
+  CHECK(remote->lookups() == 2);
+  names->request_came(rig.clock->now());
+  CHECK(remote->lookups() == 2);
+  CHECK(rig.executor->run_all() == 0);  // there is nothing to be told yet
+  reached = true;
+  rig.clock->advance(CacheNamespace::kRetryInterval);
+  names->request_came(rig.clock->now());
+  CHECK(remote->lookups() == 3);
+  CHECK_FALSE(names->stamps(kNoVersion, {}).never());
+  CHECK(synchronized(*names));
+  // From now on as often as ever.
+  rig.clock->advance(CacheNamespace::kReadInterval - std::chrono::nanoseconds(1));
+  names->request_came(rig.clock->now());
+  CHECK(remote->lookups() == 4);
+}
+
 TEST_CASE("cache namespace: a tier that keeps its answer until the namespace is gone harms nobody") {
   const Rig rig;
   const auto held = std::make_shared<HeldTier>("held");

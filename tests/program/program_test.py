@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import socketserver
 import subprocess
@@ -476,20 +477,23 @@ class Encode(unittest.TestCase):
             self.assertIn(part, text)
 
     @unittest.skipIf(shutil.which("redis-server") is None, "redis-server is not installed")
-    def test_bench_goes_on_when_redis_dies(self):
-        report, texts = self.bench_with_redis(dies=False)
+    def test_bench_goes_on_when_redis_dies_or_hangs(self):
+        report, texts = self.bench_with_redis()
         self.assertGreater(report["redis"]["hits"], texts // 2)
         rate = {s["step"]: s["texts_per_second"] for s in report["steps"]}
         self.assertGreater(rate["cached"], rate["batched"])
 
-        broken, texts = self.bench_with_redis(dies=True)
-        self.assertGreater(broken["redis"]["connection_lost"] + broken["redis"]["breaker_open"], 0)
-        self.assertLess(broken["redis"]["hits"], texts)
-        dipped = {s["step"]: s["texts_per_second"] for s in broken["steps"]}
-        self.assertLess(dipped["cached"], rate["cached"])
+        for trouble in (signal.SIGKILL, signal.SIGSTOP):
+            with self.subTest(trouble.name):
+                broken, texts = self.bench_with_redis(trouble)
+                redis = broken["redis"]
+                self.assertGreater(redis["connection_lost"] + redis["breaker_open"] + redis["silence"], 0)
+                self.assertLess(redis["hits"], texts)
+                dipped = {s["step"]: s["texts_per_second"] for s in broken["steps"]}
+                self.assertLess(dipped["cached"], rate["cached"])
 
-    def bench_with_redis(self, dies):
-        """The report of a bench with a server of its own, which may be killed once answers are in it."""
+    def bench_with_redis(self, trouble=None):
+        """The report of a bench with a server of its own, which may get a signal once answers are in it."""
         texts = 300
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -499,10 +503,10 @@ class Encode(unittest.TestCase):
         bench = subprocess.Popen([PROGRAM, "bench", "--model", MODEL, "--texts", str(texts), "--json",
                                   "--redis", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            while dies and bench.poll() is None and self.stored_in_redis(port) < 10:
+            while trouble and bench.poll() is None and self.stored_in_redis(port) < 10:
                 pass
-            if dies:
-                server.kill()
+            if trouble:
+                server.send_signal(trouble)
             out, errors = bench.communicate(timeout=250)
         finally:
             server.kill()

@@ -98,6 +98,9 @@ class FakeRedis {
     data_[key] = value;
   }
 
+  /// Connections from now on are taken up so much later, as by a proxy or over a distance.
+  void take_up_after(std::chrono::milliseconds delay) { delay_ = delay; }
+
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
   std::string as_redis(const Command& command) {
@@ -140,6 +143,7 @@ class FakeRedis {
   }
 
   void serve(int fd) {
+    std::this_thread::sleep_for(delay_.load());
     RespReader reader({64 << 20, 1 << 20});
     char buffer[16384];
     for (;;) {
@@ -171,6 +175,7 @@ class FakeRedis {
   std::uint16_t port_ = 0;
   int listener_ = -1;
   std::atomic<bool> stopping_{false};
+  std::atomic<std::chrono::milliseconds> delay_{};
   std::mutex mutex_;
   std::condition_variable changed_;
   bool released_ = false;

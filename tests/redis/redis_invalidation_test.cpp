@@ -5,6 +5,7 @@
 
 #include "cache/cache_namespace.hpp"
 #include "engine/engine_rig.hpp"
+#include "fake_redis.hpp"
 #include "redis_server.hpp"
 
 using namespace tidegate;
@@ -33,7 +34,8 @@ struct Process {
   std::shared_ptr<RedisCache> tier;
   std::optional<Engine> engine;
 
-  Process(std::uint16_t port, const std::atomic<float>& source) : tier(make_tier(patient(port))) {
+  Process(std::uint16_t port, const std::atomic<float>& source) : Process(patient(port), source) {}
+  Process(const RedisCacheOptions& redis, const std::atomic<float>& source) : tier(make_tier(redis)) {
     EngineOptions options;
     options.clock = clock;
     options.cache.bypass = CacheBypass::never;
@@ -83,6 +85,27 @@ TEST_CASE("redis invalidation: another process, and one that starts, ask for not
   Process late(server.port(), source);
   CHECK(eventually([&] { return late.ask("a", "x") == 1; }));
   CHECK(late.ask("kept") == 0);
+}
+
+TEST_CASE("redis invalidation: a process that connects slowly answers nothing from before") {
+  FakeRedis server;
+  std::atomic<float> source{0};
+  Process one(server.port(), source);
+  constexpr int kTexts = 40;
+  for (int i = 0; i < kTexts; ++i) CHECK(one.ask(std::to_string(i)) == 0);
+  REQUIRE(eventually([&] { return one.tier->redis_stats().written >= kTexts; }));
+  source = 1;
+  REQUIRE(one.engine->invalidate_cache({"m", {}, {}}, std::chrono::seconds(20)));
+  server.take_up_after(std::chrono::milliseconds(30));
+  RedisCacheOptions options;  // budgets as they are by default: a look-up has 5 ms
+  options.address = "127.0.0.1:" + std::to_string(server.port());
+  Process late(options, source);
+  const auto told = [](const RedisCacheStats& stats) { return stats.hits + stats.absent; };
+  std::uint64_t asked = 0;
+  CHECK(eventually([&] {
+    CHECK(late.ask(std::to_string(asked++)) == 1);
+    return told(late.tier->redis_stats()) >= 5;
+  }));
 }
 
 TEST_CASE("redis invalidation: a server that has lost its answers is told again by who knows") {

@@ -48,7 +48,9 @@ inline Slots look_up(CacheTier& tier, const std::vector<CacheKey>& keys, Deadlin
   std::promise<Slots> promise;
   auto future = promise.get_future();
   tier.get_many(keys, deadline, [&promise](Slots slots) { promise.set_value(std::move(slots)); });
-  return future.get();
+  Slots slots = future.get();
+  slots.resize(keys.size());  // none where the tier could not find out
+  return slots;
 }
 
 inline std::optional<CacheEntry> look_up(CacheTier& tier, std::uint64_t number) {
@@ -62,7 +64,8 @@ inline std::uint64_t dropped(const RedisCacheStats& stats) {
 }
 
 inline std::uint64_t misses(const RedisCacheStats& s) {
-  return s.absent + s.expired + s.corrupt + s.forged + s.timeouts + s.refused + s.overflowed + s.lost + s.failed;
+  return s.absent + s.expired + s.corrupt + s.forged + s.timeouts + s.silent + s.refused + s.overflowed + s.lost +
+         s.failed;
 }
 
 /// Stores and waits until the server has it.

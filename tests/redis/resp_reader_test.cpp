@@ -110,10 +110,29 @@ TEST_CASE("resp: what is not the protocol is an error, and random bytes do no ha
   CHECK(errors < 20'000);
 }
 
-TEST_CASE("resp: nesting beyond what the parser holds is an error") {
+TEST_CASE("resp: arrays are refused beyond the depth that replies have, as soon as they are announced") {
   std::string deep;
-  for (int i = 0; i < 100; ++i) deep += "*1\r\n";
-  CHECK_FALSE(read(deep));
+  for (int depth = 1; depth <= 4; ++depth) {
+    deep += "*1\r\n";
+    CHECK(waits_for_more(deep));
+    CHECK(*read(deep + "$-1\r\n"));
+  }
+  CHECK_FALSE(read(deep + "*1\r\n"));
+}
+
+TEST_CASE("resp: the elements of all arrays of one reply together stay within the limit") {
+  CHECK(*read("*2\r\n*2\r\n:1\r\n:2\r\n*1\r\n:3\r\n"));
+  CHECK(waits_for_more("*2\r\n*7\r\n*7\r\n"));
+  CHECK_FALSE(read("*2\r\n*8\r\n*7\r\n"));
+  CHECK_FALSE(read("*16\r\n*1\r\n"));
+  RespReader reader(kLimits);
+  const std::string_view part = "*9\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n";
+  for (int i = 0; i < 10; ++i) {
+    reader.feed(std::span(part.data(), part.size()));
+    const auto one = reader.next();
+    REQUIRE(one);
+    REQUIRE(*one);
+  }
 }
 
 TEST_CASE("resp: a command is written with the length of each argument") {

@@ -84,10 +84,14 @@ void RedisTier::get_many(std::span<const CacheKey> keys, Deadline deadline, Look
   const TimePoint now = clock_->now();
   const auto miss = [&](RedisCount cause) {
     state_->counters.add(cause, keys.size());
-    done(std::vector<std::optional<CacheEntry>>(keys.size()));
+    done({});
   };
   if (!enter(now)) return miss(&RedisCacheStats::refused);
-  const Deadline expires = std::min(deadline, after(now, options_.get_budget));
+  const bool patient = deadline == kNoDeadline;
+  if (!patient && state_->door.silent.load(std::memory_order_relaxed)) return miss(&RedisCacheStats::silent);
+  const Duration budget = RedisSession::time_of_lookup(options_);
+  const Deadline expires =
+      patient ? after(now, options_.connect_budget + budget) : std::min(deadline, after(now, budget));
   if (expires <= now || keys.empty()) return miss(&RedisCacheStats::timeouts);
   RedisDoor& door = state_->door;
   if (door.waiting_keys.fetch_add(keys.size(), std::memory_order_relaxed) + keys.size() > kMostWaitingKeys) {
@@ -100,6 +104,7 @@ void RedisTier::get_many(std::span<const CacheKey> keys, Deadline deadline, Look
   lookup->keys.assign(keys.begin(), keys.end());
   lookup->slots.resize(keys.size());
   lookup->missing = keys.size();
+  lookup->patient = patient;
   lookup->done = std::move(done);
   bool first = false;
   {
@@ -148,7 +153,7 @@ CacheTierStats RedisTier::stats() const {
   CacheTierStats stats;
   stats.expired = own.expired;
   stats.corrupt = own.corrupt + own.forged;
-  stats.late = own.timeouts + own.overflowed;
+  stats.late = own.timeouts + own.silent + own.overflowed;
   stats.failed = own.failed + own.lost;
   stats.rejected = own.dropped_unfit;
   stats.dropped = own.dropped_full + own.dropped_open + own.dropped_refused + own.dropped_lost;

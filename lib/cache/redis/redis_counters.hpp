@@ -35,6 +35,7 @@ inline constexpr std::array kRedisSeries{
     RedisSeries{&RedisCacheStats::corrupt, kMissesName, kMissesHelp, "corrupt"},
     RedisSeries{&RedisCacheStats::forged, kMissesName, kMissesHelp, "forged"},
     RedisSeries{&RedisCacheStats::timeouts, kMissesName, kMissesHelp, "timeout"},
+    RedisSeries{&RedisCacheStats::silent, kMissesName, kMissesHelp, "silence"},
     RedisSeries{&RedisCacheStats::refused, kMissesName, kMissesHelp, "breaker_open"},
     RedisSeries{&RedisCacheStats::overflowed, kMissesName, kMissesHelp, "overflow"},
     RedisSeries{&RedisCacheStats::lost, kMissesName, kMissesHelp, "connection_lost"},

@@ -19,6 +19,8 @@ struct RedisLookup {
   std::vector<CacheKey> keys;
   std::vector<std::optional<CacheEntry>> slots;
   std::size_t missing = 0;  ///< slots without a verdict
+  bool patient = false;     ///< it has no deadline of its own: no request waits for it
+  bool told = false;        ///< the server has said something of one of the keys
   CacheTier::Lookup done;
 
   [[nodiscard]] bool ended() const noexcept { return !done; }
@@ -33,13 +35,14 @@ struct RedisDoor {
   /// The circuit breaker as callers see it: 0 = closed, else when the next probe may go
   /// out, in ticks of the steady clock. Release on change, acquire on read.
   std::atomic<std::int64_t> shut_until{0};
+  /// A reply is overdue: no request is to wait for the next one. Relaxed: a hint.
+  std::atomic<bool> silent{false};
   std::atomic<std::size_t> waiting_keys{0};  ///< of look-ups that have not ended. Relaxed: a bound.
 
   Mutex mutex;  // leaf
   std::vector<std::shared_ptr<RedisLookup>> lookups TIDEGATE_GUARDED_BY(mutex);
   WriteQueue writes TIDEGATE_GUARDED_BY(mutex);
   bool announced TIDEGATE_GUARDED_BY(mutex) = false;  ///< the network thread will look
-  bool closed TIDEGATE_GUARDED_BY(mutex) = false;
 };
 
 }  // namespace tidegate

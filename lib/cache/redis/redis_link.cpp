@@ -72,6 +72,7 @@ void RedisLink::take(RedisReply reply) {
     return;
   }
   last_reply_ = loop_.now();
+  answered_ = true;
   OnReply on_reply = std::move(pending_.front().on_reply);
   pending_.pop_front();
   on_reply(&reply);
@@ -81,6 +82,7 @@ void RedisLink::drop() {
   const auto connection = std::exchange(connection_, nullptr);
   if (connection != nullptr) connection->close();
   state_ = State::down;
+  answered_ = false;
   auto owed = std::exchange(pending_, {});
   for (Pending& one : owed) one.on_reply(nullptr);
 }

@@ -53,6 +53,8 @@ class RedisLink {
   void flush();
 
   [[nodiscard]] State state() const noexcept { return state_; }
+  /// A reply has come over this connection: not merely its far end's system, the server has taken it up.
+  [[nodiscard]] bool answered() const noexcept { return answered_; }
   [[nodiscard]] std::size_t pending() const noexcept { return pending_.size(); }
   /// Since when a reply is awaited: the last one came, what waits longest was sent, or
   /// the connection was begun; max = nothing waits.
@@ -78,6 +80,7 @@ class RedisLink {
   std::shared_ptr<RedisConnection> connection_;
   std::deque<Pending> pending_;
   State state_ = State::down;
+  bool answered_ = false;
   TimePoint opened_{};
   TimePoint last_reply_{};
 };

@@ -6,7 +6,7 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint64_t kFirstGuessBytes = 4096;
-constexpr std::size_t kLeastReplyElements = 64;
+constexpr std::size_t kLeastReplyElements = 1024;
 constexpr std::size_t kReplySlack = 1 << 20;
 constexpr Duration kFinishBudget = std::chrono::milliseconds(250);
 
@@ -53,6 +53,12 @@ void RedisSession::take_lookups() {
     fresh.swap(door_.lookups);
   }
   for (auto& lookup : fresh) {
+    if (silent_ && !sits_out(*lookup)) {
+      counters_.add(&RedisCacheStats::silent, lookup->missing);
+      answer(*lookup);
+      continue;
+    }
+    if (reads_.answered()) lookup->expires = std::min(lookup->expires, lookup->asked + time_of_lookup(options_));
     for (std::size_t slot = 0; slot < lookup->keys.size(); ++slot) queue_.push_back({lookup, slot});
     by_expiry_.emplace(lookup->expires, std::move(lookup));
   }
@@ -62,7 +68,9 @@ void RedisSession::advance() {
   const TimePoint now = loop_.now();
   expire(now);
   check_links(now);
+  notice_silence(now);
   if (breaker_.state() == CircuitBreaker::State::closed) {
+    if (silent_ && reads_.state() == RedisLink::State::down) reads_.open();
     send_gets(now);
     send_writes(now);
   } else if (breaker_.state() == CircuitBreaker::State::open) {
@@ -78,7 +86,6 @@ void RedisSession::advance() {
 }
 
 void RedisSession::expire(TimePoint now) {
-  bool silent = false;
   while (!by_expiry_.empty()) {
     const auto first = by_expiry_.begin();
     const auto lookup = first->second;
@@ -86,29 +93,62 @@ void RedisSession::expire(TimePoint now) {
     by_expiry_.erase(first);
     if (lookup->ended()) continue;
     counters_.add(&RedisCacheStats::timeouts, lookup->missing);
-    // A look-up with less than the budget blames its own deadline, not the server.
-    silent |= lookup->expires - lookup->asked >= options_.get_budget;
     answer(*lookup);
   }
-  if (silent) note_failure(CircuitBreaker::Failure::silence);
 }
 
 void RedisSession::check_links(TimePoint now) {
-  const bool stalled = ready_
-                           ? now - options_.get_budget * 2 >= reads_.waiting_since()
-                           : reads_.state() != RedisLink::State::down && now >= reads_opened_ + options_.connect_budget;
-  if (stalled && (!ready_ || reads_.pending() > 0)) reads_.fail();
+  const TimePoint since = reads_.waiting_since();
+  if (since != TimePoint::max() && now - since >= longest_silence()) {
+    reads_.fail();
+  } else if (since != TimePoint::max() && reads_.answered() && now - std::max(since, blamed_) >= options_.get_budget) {
+    // The link is silent, whoever still waits for it: short deadlines of look-ups neither hide that nor feign it.
+    blamed_ = now;
+    note_failure(CircuitBreaker::Failure::silence);
+  }
   if (writes_.waiting_since() != TimePoint::max() && now - options_.connect_budget >= writes_.waiting_since()) {
     writes_.fail();
   }
 }
 
+Duration RedisSession::longest_silence() const noexcept {
+  return reads_.answered() ? options_.get_budget * 2 : options_.connect_budget;
+}
+
+Duration RedisSession::patience() const noexcept {
+  return std::clamp(usual_reply_ * 4, options_.get_budget / 5, options_.get_budget);
+}
+
+void RedisSession::notice_silence(TimePoint now) {
+  const TimePoint since = reads_.waiting_since();
+  if (silent_ || breaker_.state() != CircuitBreaker::State::closed) return;
+  if (since == TimePoint::max() || now - since < patience()) return;
+  silent_ = true;
+  door_.silent.store(true, std::memory_order_relaxed);
+  std::size_t going_on = 0;
+  for (auto it = by_expiry_.begin(); it != by_expiry_.end();) {
+    const auto lookup = it->second;
+    const bool stays = !lookup->ended() && (sits_out(*lookup) || going_on++ < kMostPatient);
+    it = stays ? std::next(it) : by_expiry_.erase(it);
+    if (stays || lookup->ended()) continue;
+    counters_.add(&RedisCacheStats::silent, lookup->missing);
+    answer(*lookup);
+  }
+}
+
+void RedisSession::hear() {
+  if (!silent_) return;
+  silent_ = false;
+  door_.silent.store(false, std::memory_order_relaxed);
+}
+
 void RedisSession::arm(TimePoint now) {
   TimePoint due = by_expiry_.empty() ? TimePoint::max() : by_expiry_.begin()->first;
-  if (ready_ && reads_.pending() > 0) {
-    due = std::min(due, reads_.waiting_since() + options_.get_budget * 2);
-  } else if (!ready_ && reads_.state() != RedisLink::State::down) {
-    due = std::min(due, reads_opened_ + options_.connect_budget);
+  if (const TimePoint since = reads_.waiting_since(); since != TimePoint::max()) {
+    due = std::min(due, since + longest_silence());
+    if (reads_.answered()) due = std::min(due, std::max(since, blamed_) + options_.get_budget);
+    const bool to_notice = !silent_ && breaker_.state() == CircuitBreaker::State::closed;
+    if (to_notice) due = std::min(due, since + patience());
   }
   if (ready_ && !queue_.empty() && gets_out_ < kMostGetsOut) {
     due = std::min(due, queue_.front().lookup->asked + options_.coalesce_window);
@@ -126,6 +166,7 @@ void RedisSession::answer(RedisLookup& lookup) {
   door_.waiting_keys.fetch_sub(lookup.keys.size(), std::memory_order_relaxed);
   CacheTier::Lookup done = std::exchange(lookup.done, nullptr);
   auto slots = std::exchange(lookup.slots, {});
+  if (!lookup.told) slots.clear();
   try {
     done(std::move(slots));
   } catch (...) {
@@ -149,6 +190,7 @@ void RedisSession::note_failure(CircuitBreaker::Failure failure) {
   if (breaker_.state() != CircuitBreaker::State::open) return;
   counters_.add(&RedisCacheStats::breaker_openings);
   show_breaker();
+  hear();  // the breaker answers now
   // Later, as this may be inside a handler of a link.
   loop_.post([this] {
     if (breaker_.state() != CircuitBreaker::State::open) return;
@@ -182,7 +224,6 @@ void RedisSession::probe() {
   reads_.close();
   ready_ = false;
   gets_out_ = 0;
-  reads_opened_ = loop_.now();
   reads_.open();
   advance();
 }
@@ -200,10 +241,6 @@ void RedisSession::end_probe(RedisReply* pong) {
 }
 
 void RedisSession::finish() {
-  {
-    const MutexLock lock(door_.mutex);
-    door_.closed = true;
-  }
   take_lookups();
   miss_all(&RedisCacheStats::lost);
   finish_at_ = loop_.now() + kFinishBudget;

@@ -33,8 +33,16 @@ class RedisSession {
   /// Ends every look-up; nothing is called any more.
   void end();
 
+  /// Of one look-up, counted from when it was asked: the rest of the budget is for its alarm to ring and
+  /// the answer to be carried.
+  static constexpr Duration time_of_lookup(const RedisCacheOptions& options) noexcept {
+    return options.get_budget - options.get_budget / 16;
+  }
+
  private:
   static constexpr std::size_t kMostGetsOut = 8;
+  /// Look-ups that go on waiting once a reply is overdue.
+  static constexpr std::size_t kMostPatient = 4;
 
   /// A key of a look-up.
   struct Wanted {
@@ -47,11 +55,20 @@ class RedisSession {
   void advance();
   void expire(TimePoint now);
   void check_links(TimePoint now);
+  /// Then the link for reads is made anew. A new one has the time of connecting for its first reply.
+  [[nodiscard]] Duration longest_silence() const noexcept;
+  /// From when on a reply is overdue.
+  [[nodiscard]] Duration patience() const noexcept;
+  void notice_silence(TimePoint now);
+  /// The silence is over.
+  void hear();
+  /// A patient look-up goes on through a silence that is only the connecting.
+  [[nodiscard]] bool sits_out(const RedisLookup& lookup) const noexcept { return lookup.patient && !reads_.answered(); }
   void arm(TimePoint now);
 
   void send_gets(TimePoint now);
   void send_get();
-  void take_values(std::vector<Wanted>& wanted, RedisReply* reply);
+  void take_values(std::vector<Wanted>& wanted, TimePoint sent, RedisReply* reply);
   void judge(const Wanted& wanted, RedisReply& element, std::int64_t unix_ms);
   void settle(const Wanted& wanted, RedisCount miss);
   void answer(RedisLookup& lookup);
@@ -62,6 +79,8 @@ class RedisSession {
   void reads_up();
   void reads_down(RedisLink::Ending ending);
   void try_out();
+  /// A GET in no look-up's name, to learn whether the server is back.
+  void knock();
 
   void send_writes(TimePoint now);
   /// False: it was dropped, and counted.
@@ -90,9 +109,11 @@ class RedisSession {
   std::size_t gets_out_ = 0;
   std::uint64_t usual_bytes_;  ///< of a value, moving average
 
-  bool ready_ = false;    ///< reads_ is up
-  bool reached_ = false;  ///< it was, once
-  TimePoint reads_opened_{};
+  bool ready_ = false;      ///< reads_ is up
+  bool reached_ = false;    ///< it was, once
+  bool silent_ = false;     ///< a reply is overdue, or the link is made anew because of one
+  TimePoint blamed_{};      ///< silence up to here has been counted
+  Duration usual_reply_{};  ///< moving average
 
   std::uint64_t write_bytes_out_ = 0;
   TimePoint writes_paused_until_{};

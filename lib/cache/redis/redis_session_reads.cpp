@@ -21,10 +21,7 @@ void RedisSession::send_gets(TimePoint now) {
   while (!queue_.empty() && queue_.front().lookup->ended()) queue_.pop_front();
   if (queue_.empty()) return;
   if (!ready_) {
-    if (reads_.state() == RedisLink::State::down) {
-      reads_opened_ = now;
-      reads_.open();
-    }
+    if (reads_.state() == RedisLink::State::down) reads_.open();
     return;
   }
   while (!queue_.empty() && gets_out_ < kMostGetsOut) {
@@ -52,15 +49,19 @@ void RedisSession::send_get() {
   command.insert(command.end(), names.begin(), names.end());
   counters_.add(&RedisCacheStats::commands);
   ++gets_out_;
-  reads_.send(command, [this, wanted = std::move(wanted)](RedisReply* reply) mutable { take_values(wanted, reply); });
+  reads_.send(command, [this, wanted = std::move(wanted), sent = loop_.now()](RedisReply* reply) mutable {
+    take_values(wanted, sent, reply);
+  });
 }
 
-void RedisSession::take_values(std::vector<Wanted>& wanted, RedisReply* reply) {
+void RedisSession::take_values(std::vector<Wanted>& wanted, TimePoint sent, RedisReply* reply) {
   if (reply == nullptr) {
     for (const Wanted& one : wanted) settle(one, &RedisCacheStats::lost);
     return;
   }
   --gets_out_;
+  hear();
+  usual_reply_ += (std::min(loop_.now() - sent, options_.get_budget) - usual_reply_) / 8;
   if (reply->kind == RedisReply::Kind::array && reply->elements.size() == wanted.size()) {
     breaker_.succeeded(loop_.now());
     const std::int64_t unix_ms = unix_clock_();
@@ -96,6 +97,7 @@ void RedisSession::settle(const Wanted& wanted, RedisCount cause) {
   RedisLookup& lookup = *wanted.lookup;
   if (lookup.ended()) return;
   counters_.add(cause);
+  lookup.told |= cause != &RedisCacheStats::lost && cause != &RedisCacheStats::failed;
   if (--lookup.missing > 0) return;
   counters_.record_latency(loop_.now() - lookup.asked);
   answer(lookup);
@@ -104,7 +106,11 @@ void RedisSession::settle(const Wanted& wanted, RedisCount cause) {
 void RedisSession::reads_up() {
   ready_ = true;
   reached_ = true;
-  if (breaker_.state() == CircuitBreaker::State::half_open) try_out();
+  if (breaker_.state() == CircuitBreaker::State::half_open) {
+    try_out();
+  } else if (silent_) {
+    knock();
+  }
   advance();
 }
 
@@ -133,6 +139,18 @@ void RedisSession::try_out() {
   reads_.send(ping, [this](RedisReply* pong) {
     end_probe(pong);
     if (pong != nullptr) advance();
+  });
+  reads_.flush();
+}
+
+void RedisSession::knock() {
+  const std::string nothing = codec_.key_name(CacheKey{});
+  const std::array<std::string_view, 2> get{"GET", nothing};
+  reads_.send(get, [this](RedisReply* reply) {
+    if (reply == nullptr) return;
+    if (reply->kind == RedisReply::Kind::error) count_error(counters_, reply->text);
+    hear();
+    advance();
   });
   reads_.flush();
 }

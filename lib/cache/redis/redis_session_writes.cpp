@@ -40,10 +40,7 @@ void RedisSession::send_writes(TimePoint now) {
   if (queued_writes() == 0) return;
   if (now < writes_paused_until_) return drop_writes(&RedisCacheStats::dropped_refused);
   if (!reached_) {
-    if (reads_.state() == RedisLink::State::down) {
-      reads_opened_ = now;
-      reads_.open();
-    }
+    if (reads_.state() == RedisLink::State::down) reads_.open();
     return;
   }
   if (writes_.state() == RedisLink::State::down && now >= writes_retry_at_) writes_.open();

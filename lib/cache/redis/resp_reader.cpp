@@ -11,6 +11,8 @@ namespace {
 
 /// Of the text of an error or status; the rest is cut.
 constexpr std::size_t kLongestText = 512;
+/// Arrays in one another: HELLO lists the modules and the arguments of each.
+constexpr int kDeepest = 4;
 /// Bytes of framing that may wait beside a reply's strings.
 constexpr std::size_t kFraming = 64 * 1024;
 
@@ -59,7 +61,12 @@ struct RespReader::Builder {
   }
 
   static void* array(const redisReadTask* task, ArrayLength length) {
-    if (static_cast<std::size_t>(length) > owner(task).limits_.elements) return nullptr;
+    int depth = 1;
+    for (const redisReadTask* around = task->parent; around != nullptr; around = around->parent) ++depth;
+    RespReader& reader = owner(task);
+    const auto more = static_cast<std::size_t>(length);
+    if (depth > kDeepest || more > reader.limits_.elements - reader.elements_) return nullptr;
+    reader.elements_ += more;
     RedisReply* const reply = place(task);
     if (reply == nullptr) return nullptr;
     reply->kind = RedisReply::Kind::array;
@@ -137,6 +144,7 @@ Result<std::optional<RedisReply>> RespReader::next() {
     return std::optional<RedisReply>();
   }
   held_ = 0;
+  elements_ = 0;
   const std::unique_ptr<RedisReply> reply(static_cast<RedisReply*>(made));
   return std::optional(std::move(*reply));
 }

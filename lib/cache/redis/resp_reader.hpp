@@ -31,7 +31,7 @@ struct RedisReply {
 /// What one reply may hold: a server that sends more is not one.
 struct ReplyLimits {
   std::size_t bytes = 0;     ///< of all strings of a reply together
-  std::size_t elements = 0;  ///< of an array
+  std::size_t elements = 0;  ///< of all arrays of a reply together
 };
 
 /// Nothing is reserved for what a length merely announces. Thread-compatible.
@@ -53,7 +53,8 @@ class RespReader {
     void operator()(redisReader* reader) const noexcept;
   };
   const ReplyLimits limits_;
-  std::size_t held_ = 0;  ///< bytes of strings of the reply that is being read
+  std::size_t held_ = 0;      ///< bytes of strings of the reply that is being read
+  std::size_t elements_ = 0;  ///< announced by its arrays
   std::unique_ptr<redisReader, FreeReader> reader_;
 };
 

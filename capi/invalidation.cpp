@@ -37,7 +37,7 @@ tidegate_status tidegate_cache_invalidate(tidegate_runtime* runtime, const tideg
     if (!read) return read.error();
     const auto bound = duration_argument(timeout_ns);
     if (!bound) return bound.error();
-    auto engine = runtime->runtime->use();
+    auto engine = runtime->runtime->use(Runtime::Span::work);
     if (!engine) return engine.error();
     return (*engine)->invalidate_cache(*read, *bound);
   });
@@ -47,7 +47,7 @@ tidegate_status tidegate_cache_save(tidegate_runtime* runtime, uint64_t* answers
   return guarded(err, [&]() -> Result<void> {
     if (answers != nullptr) *answers = 0;
     if (auto ok = check(runtime, "runtime"); !ok) return ok;
-    auto engine = runtime->runtime->use();
+    auto engine = runtime->runtime->use(Runtime::Span::work);
     if (!engine) return engine.error();
     const auto saved = (*engine)->save_cache();
     if (!saved) return saved.error();

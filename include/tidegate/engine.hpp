@@ -155,7 +155,8 @@ class Engine {
   /// before: not by this engine, whoever stores it and however late. Other processes that share a further
   /// tier follow within 5 s while they have requests. With a `bound`, waits so long for the tiers to
   /// have taken it. Errors: not_found (model), invalid_argument (tag and version), out_of_memory,
-  /// unavailable (a tier did not take it within the bound; it is offered again while there are requests).
+  /// unavailable (a tier did not take it within the bound; it is offered again while there are requests),
+  /// shutting_down (a drain ended before it had).
   [[nodiscard]] Result<void> invalidate_cache(const CacheScope& scope, Duration bound = Duration::zero());
   /// Writes CacheOptions::snapshot now, as a drain does when it has ended. Answers the number of answers in it.
   /// Blocks until the file is on the disk. Errors: invalid_argument (no file), io_error, busy, out_of_memory.

@@ -17,6 +17,11 @@ Result<void> Engine::invalidate_cache(const CacheScope& scope, Duration bound) {
     const bool is_all = scope.version ? *scope.version == pipeline.info().fingerprint : scope.tag.empty();
     if (is_all && impl_->services->namespaces->size() == 1) impl_->services->cache->clear_memory();
     if (bound <= Duration::zero() || pipeline.names()->spread(bound)) return {};
+    if (pipeline.names()->waits_ended()) {
+      return Error(ErrorCode::shutting_down,
+                   "the engine has been drained before each cache tier took the invalidation; other processes may "
+                   "answer from before");
+    }
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory, "there is not enough memory to note the invalidation");
   }

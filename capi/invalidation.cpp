@@ -7,6 +7,8 @@
 
 using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
 using tidegate::CacheScope;
+using tidegate::Error;
+using tidegate::ErrorCode;
 using tidegate::Result;
 
 namespace {
@@ -15,6 +17,7 @@ Result<CacheScope> read_scope(const tidegate_cache_scope* given) {
   if (given == nullptr) return CacheScope{};
   const auto scope = read_struct(given, "scope");
   if (!scope) return scope.error();
+  if (scope->reserved != 0) return Error(ErrorCode::unsupported, "scope.reserved is not 0");
   const auto model = text_argument(scope->model, scope->model_length, "scope.model");
   if (!model) return model.error();
   const auto tag = text_argument(scope->tag, scope->tag_length, "scope.tag");

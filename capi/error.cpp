@@ -28,7 +28,7 @@ struct NumberText {
 bool is_retryable(ErrorCode code) noexcept {
   return code == ErrorCode::preempted || code == ErrorCode::quota_exceeded || code == ErrorCode::stuck ||
          code == ErrorCode::queue_full || code == ErrorCode::overloaded || code == ErrorCode::unavailable ||
-         code == ErrorCode::busy;
+         code == ErrorCode::busy || code == ErrorCode::out_of_memory;
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 
 using namespace tidegate::capi;  // NOLINT: the C functions below are the API of this namespace
 using tidegate::CacheScope;
+using tidegate::Error;
+using tidegate::ErrorCode;
 using tidegate::Result;
 
 namespace {
@@ -15,6 +17,7 @@ Result<CacheScope> read_scope(const tidegate_cache_scope* given) {
   if (given == nullptr) return CacheScope{};
   const auto scope = read_struct(given, "scope");
   if (!scope) return scope.error();
+  if (scope->reserved != 0) return Error(ErrorCode::unsupported, "scope.reserved is not 0");
   const auto model = text_argument(scope->model, scope->model_length, "scope.model");
   if (!model) return model.error();
   const auto tag = text_argument(scope->tag, scope->tag_length, "scope.tag");
@@ -37,7 +40,7 @@ tidegate_status tidegate_cache_invalidate(tidegate_runtime* runtime, const tideg
     if (!read) return read.error();
     const auto bound = duration_argument(timeout_ns);
     if (!bound) return bound.error();
-    auto engine = runtime->runtime->use();
+    auto engine = runtime->runtime->use(Runtime::Span::work);
     if (!engine) return engine.error();
     return (*engine)->invalidate_cache(*read, *bound);
   });
@@ -47,7 +50,7 @@ tidegate_status tidegate_cache_save(tidegate_runtime* runtime, uint64_t* answers
   return guarded(err, [&]() -> Result<void> {
     if (answers != nullptr) *answers = 0;
     if (auto ok = check(runtime, "runtime"); !ok) return ok;
-    auto engine = runtime->runtime->use();
+    auto engine = runtime->runtime->use(Runtime::Span::work);
     if (!engine) return engine.error();
     const auto saved = (*engine)->save_cache();
     if (!saved) return saved.error();

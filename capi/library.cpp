@@ -98,6 +98,14 @@ const char* tidegate_status_name(tidegate_status status) noexcept {
   }
 }
 
+int32_t tidegate_status_http(tidegate_status status) noexcept {
+  return status >= 0 ? 200 : static_cast<int32_t>(tidegate::http_status(static_cast<ErrorCode>(status)));
+}
+
+int32_t tidegate_status_grpc(tidegate_status status) noexcept {
+  return status >= 0 ? 0 : tidegate::grpc_status(static_cast<ErrorCode>(status));
+}
+
 const char* tidegate_build_info(const char* key) noexcept {
   if (key == nullptr) return nullptr;
   const std::string_view name(key);

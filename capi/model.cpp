@@ -54,7 +54,7 @@ struct Served {
 Result<void> add(tidegate_runtime& runtime, Served served, tidegate_model** model) {
   // Made first: once the model is added nothing may fail.
   auto handle = std::make_unique<tidegate_model>(runtime.runtime, served.name);
-  auto engine = runtime.runtime->use();
+  auto engine = runtime.runtime->use(Runtime::Span::work);
   if (!engine) return engine.error();
   auto added = served.described ? add_described_model(**engine, *served.described)
                                 : (*engine)->add_model(served.name, std::move(served.replicas), served.options);
@@ -69,7 +69,7 @@ Result<void> replace(tidegate_runtime& runtime, Served served) {
     return Error(ErrorCode::unsupported,
                  "cores: a model that replaces another is served as replicas and threads say; leave cores out");
   }
-  auto engine = runtime.runtime->use();
+  auto engine = runtime.runtime->use(Runtime::Span::work);
   if (!engine) return engine.error();
   auto replaced = (*engine)->replace_model(served.name, std::move(served.replicas), served.options);
   if (replaced && served.host != nullptr) served.host->own();

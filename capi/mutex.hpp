@@ -11,6 +11,7 @@
 #define TIDEGATE_CAPI_ATTRIBUTE(x)
 #endif
 #define TIDEGATE_GUARDED_BY(mutex) TIDEGATE_CAPI_ATTRIBUTE(guarded_by(mutex))
+#define TIDEGATE_REQUIRES(mutex) TIDEGATE_CAPI_ATTRIBUTE(requires_capability(mutex))
 
 namespace tidegate::capi {
 

@@ -46,6 +46,7 @@ RequestOptions engine_options(const HostOptions& wishes, const Clock& clock) {
   if (options.cache == TIDEGATE_CACHE_BYPASS) result.cache = CacheMode::bypass;
   if (options.cache == TIDEGATE_CACHE_SIMILAR) result.cache = CacheMode::similar;
   result.similar_within = wishes.similar_within;
+  if (options.version == TIDEGATE_MODEL_VERSION_PINNED) result.version = Version::pinned;
   return result;
 }
 
@@ -120,6 +121,10 @@ Result<HostOptions> read_options(const tidegate_request_options* given) {
   if (options->priority < 0 || options->priority > TIDEGATE_PRIORITY_BATCH) {
     return Error(ErrorCode::invalid_argument, "options.priority is none of TIDEGATE_PRIORITY_*");
   }
+  if (options->version < 0 || options->version > TIDEGATE_MODEL_VERSION_PINNED) {
+    return Error(ErrorCode::invalid_argument, "options.version is none of TIDEGATE_MODEL_VERSION_*");
+  }
+  if (options->reserved != 0) return Error(ErrorCode::unsupported, "options.reserved is not 0");
   if (options->timeout_ns < 0 || options->deadline_ns < 0) {
     return Error(ErrorCode::invalid_argument, "options hold a negative time");
   }
@@ -216,6 +221,29 @@ Result<Response> run(const tidegate_request& request, Input input) {
 }
 
 }  // namespace
+
+tidegate_status tidegate_announce(tidegate_runtime* runtime, const tidegate_model* model,
+                                  tidegate_announcement** announcement, tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check_output(announcement, "announcement"); !ok) return ok;
+    if (auto ok = check(runtime, "runtime"); !ok) return ok;
+    const auto name = name_of(model, runtime->runtime.get());
+    if (!name) return name.error();
+    auto handle = std::make_unique<tidegate_announcement>(runtime->runtime);
+    auto engine = runtime->runtime->use();
+    if (!engine) return engine.error();
+    auto announced = (*engine)->announce(*name);
+    if (!announced) return announced.error();
+    if (*announced == nullptr) return {};
+    handle->announced = *std::move(announced);
+    *announcement = handle.release();
+    return {};
+  });
+}
+
+void tidegate_announcement_release(tidegate_announcement* announcement) noexcept {
+  if (is_live(announcement)) delete announcement;
+}
 
 tidegate_status tidegate_submit_text(tidegate_runtime* runtime, const tidegate_model* model, const char* text,
                                      size_t length, const tidegate_request_options* options, tidegate_cq* cq,

@@ -25,6 +25,12 @@ struct HostOptions {
 
 }  // namespace tidegate::capi
 
+struct tidegate_announcement : tidegate::capi::Handle<0x5447616e> {
+  explicit tidegate_announcement(std::shared_ptr<tidegate::capi::Runtime> object) : runtime(std::move(object)) {}
+  const std::shared_ptr<tidegate::capi::Runtime> runtime;
+  tidegate::Announcement announced{};
+};
+
 struct tidegate_request : tidegate::capi::Handle<0x54477271> {
   tidegate_request(std::shared_ptr<tidegate::capi::Runtime> object, std::string model_name)
       : runtime(std::move(object)), model(std::move(model_name)) {}

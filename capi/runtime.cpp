@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <limits>
 #include <thread>
 
 #include "arguments.hpp"
@@ -11,6 +12,9 @@
 
 namespace tidegate::capi {
 namespace {
+
+/// For callers of tidegate_infer that have been told off, while a batch hangs.
+constexpr Duration kGrace = std::chrono::milliseconds(20);
 
 /// Destroys an engine on a thread of its own. Where no thread can be started the
 /// engine is leaked: waiting for it here could wait for the caller itself.
@@ -74,38 +78,45 @@ Runtime::~Runtime() {
 Result<Runtime::Use> Runtime::use(Span span) {
   const MutexLock lock(mutex_);
   if (ending_) return Error(ErrorCode::shutting_down, "the runtime has been shut down");
-  ++(span == Span::brief ? uses_ : leads_);
+  ++uses(span);
   return Use(*this, *engine_, span);
 }
 
 void Runtime::end_use(Span span) noexcept {
   std::unique_ptr<Engine> ended;
   const MutexLock lock(mutex_);
-  if (--(span == Span::brief ? uses_ : leads_) > 0 || !ending_) return;
-  if (left_to_leads_ && leads_ == 0) ended = std::move(engine_);
+  --uses(span);
+  if (!ending_) return;
+  if (shutdowns_ == 0 && !in_use()) ended = std::move(engine_);
   unused_.notify_all();
 }
 
 std::optional<DrainReport> Runtime::drain(Duration bound) {
-  Result<Use> engine = use();
+  Result<Use> engine = use(Span::work);
   if (!engine) return std::nullopt;
   return (*engine)->drain(bound);
 }
 
-std::optional<DrainReport> Runtime::shutdown(Duration bound) {
+Runtime::Ending Runtime::shutdown(Duration bound) {
   const TimePoint start = clock_->now();
-  const std::optional<DrainReport> report = drain(bound);
+  Ending ending{drain(bound)};
   const Duration left = std::max(Duration::zero(), bound - (clock_->now() - start));
+  // The drain has told every caller off: those who are in no batch that hangs are on their way out.
+  const std::uint32_t hung = ending.drained ? ending.drained->stuck_batches : std::numeric_limits<std::uint32_t>::max();
   std::unique_ptr<Engine> ended;
   {
     MutexLock lock(mutex_);
     ending_ = true;
-    while (uses_ > 0) lock.wait(unused_);
-    // A caller whose batch hangs has been told off by the drain, but is inside the model.
-    left_to_leads_ = !lock.wait_for(unused_, left, [this] { return leads_ == 0; });
-    if (!left_to_leads_) ended = std::move(engine_);
+    ++shutdowns_;
+    while (uses(Span::brief) > 0 || uses(Span::batch) > hung) lock.wait(unused_);
+    // Who of the callers is in a batch that hangs is not known: a moment for the others.
+    const Duration patience = uses(Span::batch) > 0 ? std::max(left, kGrace) : left;
+    const bool unused = lock.wait_for(unused_, patience, [this]() TIDEGATE_REQUIRES(mutex_) { return !in_use(); });
+    if (unused) ended = std::move(engine_);
+    ending.at_work = uses(Span::work);
+    --shutdowns_;
   }
-  return report;
+  return ending;
 }
 
 bool Runtime::cancel(Engine& engine, std::uint64_t id) {
@@ -116,14 +127,19 @@ bool Runtime::cancel(Engine& engine, std::uint64_t id) {
 
 namespace {
 
-/// What the C ABI answers for a drain.
-Result<void> judge(const std::optional<DrainReport>& report) {
-  if (!report || (report->failed == 0 && report->stuck_batches == 0)) return {};
-  const auto left = static_cast<std::int64_t>(report->failed + report->stuck_batches);
-  return Error(ErrorCode::deadline_exceeded, "the time-out passed with " + std::to_string(report->failed) +
-                                                 " requests unfinished and " + std::to_string(report->stuck_batches) +
-                                                 " batches inside a model")
-      .with_numbers(left, 0);
+/// What the C ABI answers for a drain, or for the shutdown that it was part of.
+Result<void> judge(const Runtime::Ending& ending) {
+  if (!ending.drained) return {};
+  const DrainReport& report = *ending.drained;
+  const std::uint64_t left = report.failed + report.stuck_batches + ending.at_work;
+  if (left == 0) return {};
+  std::string text = "the time-out passed with " + std::to_string(report.failed) + " requests unfinished and " +
+                     std::to_string(report.stuck_batches) + " batches inside a model";
+  if (ending.at_work > 0) {
+    text += "; " + std::to_string(ending.at_work) +
+            " other calls wait for a model, a cache tier or the disk, and the last of them ends the engine";
+  }
+  return Error(ErrorCode::deadline_exceeded, std::move(text)).with_numbers(static_cast<std::int64_t>(left), 0);
 }
 
 }  // namespace
@@ -161,7 +177,7 @@ tidegate_status tidegate_runtime_drain(tidegate_runtime* runtime, int64_t timeou
     if (auto ok = check(runtime, "runtime"); !ok) return ok;
     const auto bound = duration_argument(timeout_ns);
     if (!bound) return bound.error();
-    return judge(runtime->runtime->drain(*bound));
+    return judge({runtime->runtime->drain(*bound)});
   });
 }
 

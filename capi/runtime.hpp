@@ -1,6 +1,7 @@
 // Runtime: the engine behind a tidegate_runtime and everything that refers to it.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,9 +21,14 @@ class Runtime {
   /// How long a use of the engine may be.
   enum class Span : std::uint8_t {
     brief,  ///< shutdown waits for it
-    /// It may run a batch itself: shutdown waits for it up to its bound. An engine still in use then
-    /// ends where the last of these does.
-    batch,
+    batch,  ///< it may run a batch itself: shutdown waits for it, unless that batch hangs
+    work,   ///< it may wait for a model, a tier or the disk: shutdown waits for it up to its bound
+  };
+
+  /// How a shutdown ended.
+  struct Ending {
+    std::optional<DrainReport> drained{};  ///< nullopt: the engine had ended before
+    std::uint32_t at_work = 0;             ///< uses of Span::work that the bound has cut off
   };
 
   /// Use of the engine: it is not ended while one exists.
@@ -57,7 +63,8 @@ class Runtime {
 
   /// nullopt: the engine has ended.
   [[nodiscard]] std::optional<DrainReport> drain(Duration bound);
-  [[nodiscard]] std::optional<DrainReport> shutdown(Duration bound);
+  /// An engine in use beyond the bound ends where the last use does.
+  [[nodiscard]] Ending shutdown(Duration bound);
 
   [[nodiscard]] Clock& clock() const noexcept { return *clock_; }
   [[nodiscard]] const std::shared_ptr<Clock>& shared_clock() const noexcept { return clock_; }
@@ -70,17 +77,20 @@ class Runtime {
 
  private:
   void end_use(Span span) noexcept;
+  [[nodiscard]] std::uint32_t& uses(Span span) noexcept TIDEGATE_REQUIRES(mutex_) {
+    return uses_[static_cast<std::size_t>(span)];
+  }
+  [[nodiscard]] bool in_use() const noexcept TIDEGATE_REQUIRES(mutex_) { return uses_[0] + uses_[1] + uses_[2] > 0; }
 
   const std::shared_ptr<Clock> clock_;
   const std::shared_ptr<RequestTable> requests_;
   StreamRoster streams_{};
   Mutex mutex_;
-  std::condition_variable unused_{};                            // uses_ or leads_ became 0
-  std::unique_ptr<Engine> engine_ TIDEGATE_GUARDED_BY(mutex_);  // empty after shutdown
-  std::uint32_t uses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
-  std::uint32_t leads_ TIDEGATE_GUARDED_BY(mutex_) = 0;     // uses of Span::batch
-  bool left_to_leads_ TIDEGATE_GUARDED_BY(mutex_) = false;  // the last of them ends the engine
-  bool ending_ TIDEGATE_GUARDED_BY(mutex_) = false;         // no further use may begin
+  std::condition_variable unused_{};                                    // a use has ended since ending_
+  std::unique_ptr<Engine> engine_ TIDEGATE_GUARDED_BY(mutex_);          // empty after shutdown
+  std::array<std::uint32_t, 3> uses_ TIDEGATE_GUARDED_BY(mutex_) = {};  // by Span
+  std::uint32_t shutdowns_ TIDEGATE_GUARDED_BY(mutex_) = 0;  // that wait; without one the last use ends the engine
+  bool ending_ TIDEGATE_GUARDED_BY(mutex_) = false;          // no further use may begin
 };
 
 /// Blocks all signals of this thread for a scope, so that threads started in it

@@ -75,6 +75,10 @@ Result<EmbeddingsRequest> parse_request(std::string_view body) {
     if (!model->is_string()) return invalid("'model' must be a string");
     request.model = model->get<std::string>();
   }
+  if (const auto user = document.find("user"); user != document.end()) {
+    if (!user->is_string()) return invalid("'user' must be a string");
+    request.user = user->get<std::string>();
+  }
   if (const auto encoding = document.find("encoding_format"); encoding != document.end()) {
     if (*encoding == "base64")
       request.encoding = EmbeddingsRequest::Encoding::base64;

@@ -14,6 +14,7 @@ struct EmbeddingsRequest {
   enum class Encoding : std::uint8_t { numbers, base64 };
   std::vector<std::string> inputs;
   std::string model;  ///< as the client named it; echoed in the answer
+  std::string user;   ///< empty = not said
   Encoding encoding = Encoding::numbers;
 };
 
@@ -28,8 +29,6 @@ inline constexpr std::size_t kMostInputs = 2048;
                                           std::uint64_t tokens);
 
 [[nodiscard]] std::string render_error(const Error& error);
-
-/// HTTP status of a failure.
 
 /// Whole seconds for the Retry-After header, at least 1.
 [[nodiscard]] std::int64_t retry_after_seconds(const Error& error) noexcept;

@@ -34,6 +34,8 @@ struct Arguments {
   std::uint32_t max_batch_size = 32;
   std::uint32_t max_queued_items = 4096;
   std::uint32_t timeout_ms = 30'000;
+  std::uint32_t stuck_after_ms = 0;
+  std::uint64_t requests_per_minute = 0, tokens_per_minute = 0;  ///< of one tenant
   std::uint64_t cache_bytes = 64ULL << 20;
   std::string cache_folder;
   std::uint32_t synthetic_us = 0;
@@ -48,6 +50,25 @@ void add_encoder_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::IsMember({"plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16"}));
   app.add_option("--pack-folder", arguments.pack_folder,
                  "Folder of the packed bf16 and int8 weights; default: the model folder");
+}
+
+void add_admission_options(CLI::App& app, Arguments& arguments) {
+  app.add_option("--max-queued-items", arguments.max_queued_items, "Texts that may wait; more are refused with 429")
+      ->check(CLI::Range(1, 1 << 22))
+      ->capture_default_str();
+  app.add_option("--requests-per-minute", arguments.requests_per_minute,
+                 "Texts that one tenant may send; more are refused with 429; 0 = no limit")
+      ->capture_default_str();
+  app.add_option("--tokens-per-minute", arguments.tokens_per_minute, "The same in tokens")->capture_default_str();
+  app.add_option("--timeout-ms", arguments.timeout_ms, "Deadline of each request; 0 = none")->capture_default_str();
+  app.add_option("--stuck-after-ms", arguments.stuck_after_ms,
+                 "A batch inside the model for so long is taken for stuck; 0 = ten times what such batches take")
+      ->capture_default_str();
+  app.footer(
+      "A request's tenant is its API key (Authorization: Bearer KEY), or else the field 'user': it has its own rates "
+      "and\n"
+      "its share of the model. The keys are not checked. The header X-Priority: critical, interactive or batch says\n"
+      "what goes first. GET /health answers 503 while every slot of the model holds a batch that is stuck.");
 }
 
 int parse(int argc, char** argv, Arguments& arguments) {
@@ -73,10 +94,7 @@ int parse(int argc, char** argv, Arguments& arguments) {
   app.add_option("--max-batch-size", arguments.max_batch_size, "Most texts in one batch")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--max-queued-items", arguments.max_queued_items, "Texts that may wait; more are refused with 429")
-      ->check(CLI::Range(1, 1 << 22))
-      ->capture_default_str();
-  app.add_option("--timeout-ms", arguments.timeout_ms, "Deadline of each request; 0 = none")->capture_default_str();
+  add_admission_options(app, arguments);
   app.add_option("--cache-bytes", arguments.cache_bytes, "Memory for cached answers; 0 = no cache")
       ->capture_default_str();
   app.add_option("--cache-folder", arguments.cache_folder, "Folder of a disk cache that outlives the server");
@@ -169,7 +187,10 @@ Result<std::shared_ptr<http::Service>> make_service(const Arguments& arguments, 
   if (!engine) return std::move(engine).error();
   ModelOptions model;
   model.batching.max_batch_size = arguments.max_batch_size;
+  model.batching.stuck_after = std::chrono::milliseconds(arguments.stuck_after_ms);
   model.admission.max_queued_items = arguments.max_queued_items;
+  model.admission.tenant_limits.requests_per_minute = arguments.requests_per_minute;
+  model.admission.tenant_limits.tokens_per_minute = arguments.tokens_per_minute;
   if (auto added = add_model(*engine, arguments, model); !added) return std::move(added).error();
   auto service = std::make_shared<http::Service>(http::Service{*std::move(engine), nullptr, arguments.name, {}});
   service->timeout = std::chrono::milliseconds(arguments.timeout_ms);

@@ -18,12 +18,21 @@ constexpr auto kLingerTimeout = std::chrono::seconds(5);
 constexpr std::size_t kDiscardBlock = 64 << 10;
 constexpr std::size_t kMostDiscarded = 256 << 20;
 constexpr const char* kJson = "application/json";
+constexpr std::size_t kLongestTenant = 256;  // bytes
+
+std::optional<Priority> priority_of(std::string_view name) noexcept {
+  for (const Priority one : {Priority::critical, Priority::interactive, Priority::batch}) {
+    if (name == to_string(one)) return one;
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
 /// One POST /v1/embeddings on its way through the engine. Touched on the strand only.
 struct Session::Embedding {
   EmbeddingsRequest request;
+  RequestOptions options;
   std::vector<Tensor> embeddings;
   std::vector<RequestId> ids;
   std::size_t open = 0;  ///< texts not yet answered
@@ -65,7 +74,7 @@ void Session::handle() {
       return reply(405, render_error({ErrorCode::invalid_argument, "use POST"}), kJson);
     return embed();
   }
-  if (request_.method() == verb::get && path == "/health") return reply(200, R"({"status":"ok"})", kJson);
+  if (request_.method() == verb::get && path == "/health") return report_health();
   if (request_.method() == verb::get && path == "/metrics") {
     return reply(200, to_prometheus(service_->engine.metrics()), "text/plain; version=0.0.4");
   }
@@ -77,11 +86,49 @@ void Session::handle() {
   fail(Error(ErrorCode::not_found, "unknown path; this server answers POST /v1/embeddings"));
 }
 
+void Session::report_health() {
+  const auto load = service_->engine.scaling_snapshot();
+  if (!load) return fail(load.error());
+  const double stuck = service_->engine.metrics().value("tidegate_stuck_batches", {{"model", "model"}});
+  std::uint32_t slots = 0;
+  for (const LaneLoad& lane : load->lanes) slots += lane.slots;
+  if (stuck < slots) return reply(200, R"({"status":"ok"})", kJson);
+  reply(503,
+        fmt::format(R"({{"status":"stuck","reason":"the model has not come back from {} batches and has {} slots"}})",
+                    stuck, slots),
+        kJson);
+}
+
+Result<RequestOptions> Session::options_of(const EmbeddingsRequest& request) const {
+  constexpr std::string_view kBearer = "Bearer ";
+  RequestOptions options;
+  options.tenant = request.user;
+  const auto given = request_[beast::http::field::authorization];
+  const std::string_view key(given.data(), given.size());
+  if (key.starts_with(kBearer)) options.tenant = key.substr(kBearer.size());
+  if (options.tenant.size() > kLongestTenant) {
+    return Error(ErrorCode::invalid_argument, fmt::format("the API key, or else 'user', has {} bytes; it may have {}",
+                                                          options.tenant.size(), kLongestTenant));
+  }
+  if (const auto header = request_["X-Priority"]; !header.empty()) {
+    const auto priority = priority_of({header.data(), header.size()});
+    if (!priority) {
+      return Error(ErrorCode::invalid_argument, "the header X-Priority must be critical, interactive or batch");
+    }
+    options.priority = *priority;
+  }
+  if (service_->timeout > Duration::zero()) options.deadline = std::chrono::steady_clock::now() + service_->timeout;
+  return options;
+}
+
 void Session::embed() {
   auto parsed = parse_request(request_.body());
   if (!parsed) return fail(parsed.error());
+  auto options = options_of(*parsed);
+  if (!options) return fail(options.error());
   auto embedding = std::make_shared<Embedding>();
   embedding->request = *std::move(parsed);
+  embedding->options = *std::move(options);
   std::string& model = embedding->request.model;
   if (model.empty()) model = service_->model_name;
   if (model != service_->model_name) {
@@ -100,11 +147,9 @@ void Session::embed() {
 }
 
 void Session::submit(const std::shared_ptr<Embedding>& embedding) {
-  RequestOptions options;
-  if (service_->timeout > Duration::zero()) options.deadline = std::chrono::steady_clock::now() + service_->timeout;
   for (std::size_t i = 0; i < embedding->request.inputs.size(); ++i) {
     auto accepted = service_->engine.infer(
-        {"", std::move(embedding->request.inputs[i]), options},
+        {"", std::move(embedding->request.inputs[i]), embedding->options},
         [self = shared_from_this(), embedding, i](Result<tidegate::Response> result) mutable {
           auto& session = *self;
           asio::post(session.stream_.get_executor(),

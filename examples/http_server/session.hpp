@@ -41,6 +41,9 @@ class Session : public std::enable_shared_from_this<Session> {
   void read();
   void handle();
   void embed();
+  void report_health();
+  /// Whose request it is and how urgent. Errors: invalid_argument, naming the header or field.
+  [[nodiscard]] Result<RequestOptions> options_of(const EmbeddingsRequest& request) const;
   void submit(const std::shared_ptr<Embedding>& embedding);
   void one_done(const std::shared_ptr<Embedding>& embedding, std::size_t index, Result<tidegate::Response> result);
   void fail(const Error& error);

@@ -158,7 +158,8 @@ class Engine {
   /// tier follow within 5 s while they have requests. With a `bound`, waits so long for the tiers to
   /// have taken it. Errors: not_found (model), invalid_argument (tag and version), out_of_memory,
   /// unavailable (a tier did not take it within the bound; it is offered again while there are requests),
-  /// io_error (a snapshot of before cannot be removed, which takes what the disk takes).
+  /// io_error (a snapshot of before cannot be removed, which takes what the disk takes), shutting_down (a drain
+  /// ended before a tier had it).
   [[nodiscard]] Result<void> invalidate_cache(const CacheScope& scope, Duration bound = Duration::zero());
   /// Writes CacheOptions::snapshot now, as a drain does when it has ended. Answers the number of answers in it.
   /// Blocks until the file is on the disk. Errors: invalid_argument (no file), io_error, busy, out_of_memory.

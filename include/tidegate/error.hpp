@@ -120,7 +120,7 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
   return "unknown";
 }
 
-/// The HTTP status that says the same to a client.
+/// The HTTP status that says the same to a client. 503: it may ask again; 429: and should ask less.
 [[nodiscard]] constexpr unsigned http_status(ErrorCode code) noexcept {
   switch (code) {
     case ErrorCode::invalid_argument: return 400;
@@ -133,15 +133,18 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
     case ErrorCode::quota_exceeded: return 429;
     case ErrorCode::cancelled: return 499;
     case ErrorCode::unsupported: return 501;
+    case ErrorCode::out_of_memory:
     case ErrorCode::unavailable:
     case ErrorCode::stuck:
+    case ErrorCode::busy:
     case ErrorCode::shutting_down: return 503;
     case ErrorCode::deadline_exceeded: return 504;
     default: return 500;
   }
 }
 
-/// The number of the gRPC status that says the same.
+/// The number of the gRPC status that says the same: 14 where http_status is 503, 8 (10 for a request that
+/// gave way) where it is 429.
 [[nodiscard]] constexpr int grpc_status(ErrorCode code) noexcept {
   switch (code) {
     case ErrorCode::cancelled: return 1;
@@ -152,12 +155,11 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
     case ErrorCode::already_exists: return 6;
     case ErrorCode::queue_full:
     case ErrorCode::overloaded:
-    case ErrorCode::quota_exceeded:
-    case ErrorCode::out_of_memory: return 8;
+    case ErrorCode::quota_exceeded: return 8;
     case ErrorCode::version_mismatch: return 9;
-    case ErrorCode::abandoned:
     case ErrorCode::preempted: return 10;
     case ErrorCode::unsupported: return 12;
+    case ErrorCode::out_of_memory:
     case ErrorCode::unavailable:
     case ErrorCode::stuck:
     case ErrorCode::busy:

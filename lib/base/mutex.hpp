@@ -2,6 +2,8 @@
 // into a compile error (-Wthread-safety); other compilers ignore the attributes.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -41,10 +43,12 @@ class TIDEGATE_ATTRIBUTE(scoped_lockable) MutexLock {
     return condition.wait_until(lock_, until) == std::cv_status::no_timeout;
   }
 
-  /// Whether `ready()` became true within `bound`; it is asked under the lock.
+  /// Whether `ready()` became true within `bound`, a year at most; it is asked under the lock.
   template <class Bound, class Ready>
   bool wait_for(std::condition_variable& condition, Bound bound, Ready ready) {
-    return condition.wait_for(lock_, bound, ready);
+    // A longer one, added to this moment, would be a moment of the past.
+    constexpr Bound kLongest = std::chrono::hours(24 * 365);
+    return condition.wait_for(lock_, std::min(bound, kLongest), ready);
   }
 
  private:

@@ -1,7 +1,6 @@
 #include "cache/cache_namespace.hpp"
 
 #include <algorithm>
-#include <future>
 #include <limits>
 #include <utility>
 
@@ -54,6 +53,30 @@ class CacheNamespace::Reading {
  private:
   std::atomic<std::size_t> missing_;  ///< tiers that have not been found to have it all
   UniqueFunction<void(bool)> done_;
+};
+
+/// Something that one thread waits for and another may tell.
+class CacheNamespace::Wait {
+ public:
+  explicit Wait(std::shared_ptr<Waiters> waiters) : waiters_(std::move(waiters)) {}
+
+  void tell(bool outcome) {
+    const MutexLock lock(waiters_->mutex);
+    outcome_ = outcome;
+    waiters_->changed.notify_all();
+  }
+  /// What was told; false if that was nothing within `bound`, or until waits were ended.
+  bool await(Duration bound) {
+    MutexLock lock(waiters_->mutex);
+    static_cast<void>(lock.wait_for(waiters_->changed, bound, [this]() TIDEGATE_REQUIRES(waiters_->mutex) {
+      return outcome_.has_value() || waiters_->ended;
+    }));
+    return outcome_.value_or(false);
+  }
+
+ private:
+  const std::shared_ptr<Waiters> waiters_;
+  std::optional<bool> outcome_ TIDEGATE_GUARDED_BY(waiters_->mutex){};
 };
 
 CacheNamespace::CacheNamespace(std::string_view model, Surroundings surroundings)
@@ -171,10 +194,9 @@ void CacheNamespace::synchronize(UniqueFunction<void(bool)> done) noexcept {
 bool CacheNamespace::synchronize_and_wait(Duration bound) noexcept {
   if (around_.tiers.empty()) return true;
   try {
-    auto ended = std::make_shared<std::promise<bool>>();
-    std::future<bool> future = ended->get_future();
-    synchronize([ended](bool agreed) { ended->set_value(agreed); });
-    return future.wait_for(bound) == std::future_status::ready && future.get();
+    const auto wait = std::make_shared<Wait>(waiters_);
+    synchronize([wait](bool agreed) { wait->tell(agreed); });
+    return wait->await(bound);
   } catch (...) {
     return false;
   }
@@ -187,16 +209,27 @@ bool CacheNamespace::spread(Duration bound) noexcept {
       const TimePoint now = around_.clock->now();
       if (now >= end) return false;
       if (synchronize_and_wait(end - now)) return true;
-      const auto rung = std::make_shared<std::promise<void>>();
-      const AlarmId alarm = around_.clock->call_at(now + pause, [rung] { rung->set_value(); });
+      const auto alarm_rings = std::make_shared<Wait>(waiters_);
+      const AlarmId alarm = around_.clock->call_at(now + pause, [alarm_rings] { alarm_rings->tell(true); });
       // A clock that stands still never rings.
-      const bool awake = rung->get_future().wait_for(end - now) == std::future_status::ready;
+      const bool awake = alarm_rings->await(end - now);
       around_.clock->cancel(alarm);
       if (!awake) return false;
     }
   } catch (...) {
     return false;
   }
+}
+
+void CacheNamespace::end_waits() noexcept {
+  const MutexLock lock(waiters_->mutex);
+  waiters_->ended = true;
+  waiters_->changed.notify_all();
+}
+
+bool CacheNamespace::waits_ended() const noexcept {
+  const MutexLock lock(waiters_->mutex);
+  return waiters_->ended;
 }
 
 /// True if the tier has all that is known here.

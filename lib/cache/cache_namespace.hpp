@@ -68,8 +68,12 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   /// The same, waiting `bound` at most for the tiers to answer.
   bool synchronize_and_wait(Duration bound) noexcept;
 
-  /// The same again and again until every tier has it all; false if one has not when `bound` is over.
+  /// The same again and again until every tier has it all; false if one has not when `bound` is over, or
+  /// when waits have been ended.
   bool spread(Duration bound) noexcept;
+  /// From now on nobody waits for a tier here; who does is woken.
+  void end_waits() noexcept;
+  [[nodiscard]] bool waits_ended() const noexcept;
 
   /// The table as an entry of a tier; empty while nothing was invalidated.
   [[nodiscard]] std::optional<CacheEntry> entry() const;
@@ -79,6 +83,13 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
 
  private:
   class Reading;
+  class Wait;
+  /// Shared with what a tier or the clock may call later than the namespace lives.
+  struct Waiters {
+    Mutex mutex;  // leaf
+    std::condition_variable changed;
+    bool ended TIDEGATE_GUARDED_BY(mutex) = false;
+  };
 
   void raise(InvalidationTable::Scope scope);
   void read_when_due(TimePoint now) noexcept;
@@ -93,6 +104,7 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
 
   const CacheKey key_;
   const Surroundings around_;
+  const std::shared_ptr<Waiters> waiters_ = std::make_shared<Waiters>();
   std::atomic<std::uint64_t> changes_{0};  ///< stored last (release), so who sees it sees the stamps
   std::atomic<std::int64_t> model_{0};
   std::atomic<bool> has_versions_{false};

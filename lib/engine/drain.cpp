@@ -101,6 +101,7 @@ DrainReport Engine::Impl::drain_once(Duration bound) noexcept {
   for (std::size_t i = 0; i < roster->size(); ++i) {
     const auto one = roster->pipeline(i);
     if (one == nullptr) continue;
+    one->names()->end_waits();
     report.failed += one->fail_remaining();
     // Another thread may hold endings it has not posted; the completion executor
     // must not stop before them. It only posts, so the wait is short.

@@ -27,6 +27,11 @@ Result<void> Engine::invalidate_cache(const CacheScope& scope, Duration bound) {
     const bool is_own = pipeline.cache()->shares() != nullptr || impl_->services->namespaces->size() == 1;
     if (is_all && is_own) pipeline.cache()->clear_memory();
     if (bound <= Duration::zero() || pipeline.names()->spread(end - impl_->services->clock->now())) return discarded;
+    if (pipeline.names()->waits_ended()) {
+      return Error(ErrorCode::shutting_down,
+                   "the engine has been drained before each cache tier took the invalidation; other processes may "
+                   "answer from before");
+    }
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory, "there is not enough memory to note the invalidation");
   }

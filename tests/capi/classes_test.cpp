@@ -125,3 +125,43 @@ TEST_CASE("classes: completions of one ordering key arrive in the order of the s
   options.ordering_key_length = TIDEGATE_NUL;
   CHECK(submit(runtime, cq, "text", 22, nullptr, &options) == TIDEGATE_E_INVALID);
 }
+
+TEST_CASE("announce: a free replica waits for a request that is on its way") {
+  std::vector<std::uint32_t> batches;
+  HostModel model{[&](tidegate_batch* batch) {
+    batches.push_back(tidegate_batch_size(batch));
+    return answer_all(batch);
+  }};
+  const Runtime runtime = make_runtime();
+  REQUIRE(add_host(runtime, model, R"({"batching.linger": "announced", "batching.max_queue_delay_us": 60000000})") ==
+          TIDEGATE_OK);
+  const Queue cq = make_queue(runtime);
+  const auto take = [&] {
+    const tidegate_completion record = next(cq);
+    CHECK(record.status == TIDEGATE_OK);
+    release(record);
+  };
+  REQUIRE(submit(runtime, cq, "alone", 1) == TIDEGATE_OK);
+  take();
+  tidegate_announcement* coming = nullptr;
+  REQUIRE(tidegate_announce(runtime.get(), nullptr, &coming, nullptr) == TIDEGATE_OK);
+  REQUIRE(coming != nullptr);
+  REQUIRE(submit(runtime, cq, "waits", 2) == TIDEGATE_OK);
+  REQUIRE(submit(runtime, cq, "came", 3) == TIDEGATE_OK);
+  tidegate_announcement_release(coming);
+  take();
+  take();
+  CHECK(batches == std::vector<std::uint32_t>{1, 2});
+
+  // One that is forgotten keeps the model beyond the runtime's end, and harms nothing.
+  tidegate_announcement* forgotten = nullptr;
+  REQUIRE(tidegate_announce(runtime.get(), nullptr, &forgotten, nullptr) == TIDEGATE_OK);
+  CHECK(tidegate_runtime_shutdown(runtime.get(), TIDEGATE_FOREVER, nullptr) == TIDEGATE_OK);
+  tidegate_announcement* late = nullptr;
+  CHECK(tidegate_announce(runtime.get(), nullptr, &late, nullptr) == TIDEGATE_E_SHUTTING_DOWN);
+  CHECK(late == nullptr);
+  tidegate_announcement_release(forgotten);
+  CHECK(tidegate_announce(nullptr, nullptr, &late, nullptr) == TIDEGATE_E_INVALID);
+  CHECK(tidegate_announce(runtime.get(), nullptr, nullptr, nullptr) == TIDEGATE_E_INVALID);
+  tidegate_announcement_release(nullptr);
+}

@@ -72,6 +72,9 @@ TEST_CASE("invalidation: a tag, a version and a whole model are computed anew, a
   scope.tag_length = 1;
   CHECK(tidegate_cache_invalidate(runtime.get(), &scope, 0, nullptr) == TIDEGATE_E_INVALID);
   scope = initialised<tidegate_cache_scope>();
+  scope.reserved = 1;
+  CHECK(tidegate_cache_invalidate(runtime.get(), &scope, 0, nullptr) == TIDEGATE_E_UNSUPPORTED);
+  scope = initialised<tidegate_cache_scope>();
   scope.model = "other";
   scope.model_length = TIDEGATE_NUL;
   CHECK(tidegate_cache_invalidate(runtime.get(), &scope, 0, nullptr) == TIDEGATE_E_NOT_FOUND);

@@ -87,6 +87,38 @@ TEST_CASE("replace: what runs ends on the former version, what comes goes to the
   CHECK(infer_number(runtime, "later still") == 2.0F);
 }
 
+TEST_CASE("replace: what waits goes to the new version, unless it is pinned") {
+  Gate gate;
+  HostModel former = constant(1, [&] { gate.pass(); });
+  HostModel later = constant(2);
+  const Runtime runtime = make_runtime();
+  REQUIRE(add_host(runtime, former, R"({"batching.max_batch_size": 1})") == TIDEGATE_OK);
+  const Queue cq = make_queue(runtime);
+  REQUIRE(submit(runtime, cq, "runs", 1) == TIDEGATE_OK);
+  gate.await(1);
+  REQUIRE(submit(runtime, cq, "waits", 2) == TIDEGATE_OK);
+  auto options = initialised<tidegate_request_options>();
+  options.version = TIDEGATE_MODEL_VERSION_PINNED;
+  REQUIRE(submit(runtime, cq, "waits", 3, nullptr, &options) == TIDEGATE_OK);
+  options.version = 3;
+  CHECK(submit(runtime, cq, "text", 4, nullptr, &options) == TIDEGATE_E_INVALID);
+  options.version = 0;
+  options.reserved = 1;
+  CHECK(submit(runtime, cq, "text", 4, nullptr, &options) == TIDEGATE_E_UNSUPPORTED);
+  REQUIRE(replace_host(runtime, later) == TIDEGATE_OK);
+  gate.open();
+  float answers[4] = {};
+  for (int n = 0; n < 3; ++n) {
+    const tidegate_completion record = next(cq);
+    REQUIRE(record.status == TIDEGATE_OK);
+    answers[record.tag] = first_number(record.result);
+    release(record);
+  }
+  CHECK(answers[1] == 1.0F);
+  CHECK(answers[2] == 2.0F);
+  CHECK(answers[3] == 1.0F);
+}
+
 TEST_CASE("replace: under load every request is answered once, by one of the two") {
   HostModel versions[] = {constant(0), constant(1), constant(2), constant(3)};
   const Runtime runtime = make_runtime();

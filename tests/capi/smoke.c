@@ -31,7 +31,9 @@ OFFSET(tidegate_request_options, cache_tag, 64);
 OFFSET(tidegate_request_options, cache_tag_length, 72);
 OFFSET(tidegate_request_options, similar_within, 80);
 OFFSET(tidegate_request_options, similar_within_length, 88);
-_Static_assert(sizeof(tidegate_request_options) == 96, "request_options");
+OFFSET(tidegate_request_options, version, 96);
+OFFSET(tidegate_request_options, reserved, 100);
+_Static_assert(sizeof(tidegate_request_options) == 104, "request_options");
 OFFSET(tidegate_cache_scope, model, 8);
 OFFSET(tidegate_cache_scope, model_length, 16);
 OFFSET(tidegate_cache_scope, tag, 24);
@@ -98,6 +100,11 @@ static void check_library(void) {
   CHECK(strcmp(tidegate_status_name(TIDEGATE_E_QUEUE_FULL), "queue_full") == 0);
   CHECK(strcmp(tidegate_status_name(TIDEGATE_DONE), "done") == 0);
   CHECK(strcmp(tidegate_status_name(-9999), "unknown") == 0);
+  CHECK(tidegate_status_http(TIDEGATE_DONE) == 200 && tidegate_status_grpc(TIDEGATE_OK) == 0);
+  CHECK(tidegate_status_http(TIDEGATE_E_QUEUE_FULL) == 429 && tidegate_status_grpc(TIDEGATE_E_QUEUE_FULL) == 8);
+  CHECK(tidegate_status_http(TIDEGATE_E_NO_MEMORY) == 503 && tidegate_status_grpc(TIDEGATE_E_NO_MEMORY) == 14);
+  CHECK(tidegate_status_http(TIDEGATE_E_DEADLINE) == 504 && tidegate_status_grpc(TIDEGATE_E_DEADLINE) == 4);
+  CHECK(tidegate_status_http(-9999) == 500 && tidegate_status_grpc(-9999) == 13);
   CHECK(strcmp(tidegate_build_info("version"), tidegate_version_string()) == 0);
   CHECK(tidegate_build_info("no such fact") == NULL);
   CHECK(tidegate_has_feature("cq.eventfd") == 1);
@@ -143,6 +150,7 @@ static void check_requests(tidegate_runtime* runtime) {
   tidegate_cq* cq = NULL;
   tidegate_model* model = NULL;
   tidegate_request* request = NULL;
+  tidegate_announcement* announcement = NULL;
   tidegate_result* result = NULL;
   tidegate_completion record;
   tidegate_request_options options;
@@ -172,6 +180,9 @@ static void check_requests(tidegate_runtime* runtime) {
 
   TIDEGATE_INIT(&options);
   options.flags = TIDEGATE_MAY_COMPLETE_INLINE;
+  options.version = TIDEGATE_MODEL_VERSION_PINNED;
+  CHECK(tidegate_announce(runtime, model, &announcement, &err) == TIDEGATE_OK && announcement == NULL);
+  tidegate_announcement_release(announcement);
   CHECK(tidegate_request_set_options(request, &options, &err) == TIDEGATE_OK);
   CHECK(tidegate_submit(request, cq, 43, &id, &result, &err) == TIDEGATE_DONE);
   CHECK(id == 0);

@@ -36,18 +36,31 @@ class Running:
         self.exit_code = self.process.wait(timeout=20)
         self.process.stdout.close()
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, headers={}):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response.status, response.read(), dict(response.getheaders())
         finally:
             connection.close()
 
-    def embed(self, **fields):
-        status, body, headers = self.call("POST", "/v1/embeddings", json.dumps(fields))
+    def embed(self, http_headers={}, **fields):
+        status, body, headers = self.call("POST", "/v1/embeddings", json.dumps(fields), http_headers)
         return status, json.loads(body), headers
+
+    def start(self, *arguments, **fields):
+        """Embeds on a thread of its own; answers that and the list its answer will be in."""
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(self.embed(*arguments, **fields)))
+        thread.start()
+        return thread, answers
+
+    def await_metric(self, line, thread):
+        """Returns once the metrics hold `line`; fails if `thread` ends before."""
+        while line.encode() not in self.call("GET", "/metrics")[1]:
+            if not thread.is_alive():
+                raise AssertionError(f"ended before {line}")
 
 
 class SyntheticServer(unittest.TestCase):
@@ -138,6 +151,47 @@ class SyntheticServer(unittest.TestCase):
             slow.join()
             self.assertEqual(answered, [200])
         self.assertEqual(server.exit_code, 0)
+
+    def test_health_is_503_while_every_slot_is_stuck(self):
+        with Running("--synthetic-us", "1500000", "--stuck-after-ms", "30", "--timeout-ms", "0") as server:
+            self.assertEqual(server.call("GET", "/health")[0], 200)
+            slow, answers = server.start(input="slow")
+            slow.join()
+            self.assertEqual((answers[0][0], answers[0][1]["error"]["code"]), (503, "stuck"))
+            status, body, _ = server.call("GET", "/health")
+            self.assertEqual(status, 503)
+            self.assertEqual(json.loads(body)["status"], "stuck")
+            self.assertIn("1 slots", json.loads(body)["reason"])
+            while server.call("GET", "/health")[0] != 200:
+                pass
+            self.assertIn(b'tidegate_stuck_batches{model="model"} 0', server.call("GET", "/metrics")[1])
+
+    def test_rates_are_a_tenants_own_and_its_key_or_user_names_it(self):
+        with Running("--synthetic-us", "0", "--requests-per-minute", "2") as server:
+            key = {"Authorization": "Bearer one"}
+            answers = [server.embed(key, input=f"text {i}", user="whoever") for i in range(4)]
+            self.assertEqual(answers[0][0], 200)
+            self.assertEqual((answers[3][0], answers[3][1]["error"]["code"]), (429, "quota_exceeded"))
+            self.assertGreaterEqual(int(answers[3][2]["Retry-After"]), 1)
+            self.assertEqual(server.embed({"Authorization": "Bearer two"}, input="a")[0], 200)
+            self.assertEqual(server.embed(input="b", user="whoever")[0], 200)
+            self.assertEqual(server.embed(input="c", user="one")[0], 429)
+            self.assertEqual(server.embed(input="d", user=3)[0], 400)
+            self.assertEqual(server.embed(input="e", user="u" * 257)[0], 400)
+
+    def test_a_critical_request_takes_the_place_of_a_batch_one(self):
+        arguments = ("--synthetic-us", "700000", "--max-batch-size", "1", "--max-queued-items", "1")
+        with Running(*arguments) as server:
+            running, ran = server.start(input="running")
+            server.await_metric('tidegate_running_batches{model="model"} 1', running)
+            waiting, waited = server.start({"X-Priority": "batch"}, input="waits")
+            server.await_metric('tidegate_queue_items{model="model"} 1', running)
+            self.assertEqual(server.embed({"X-Priority": "critical"}, input="comes")[0], 200)
+            running.join()
+            waiting.join()
+            self.assertEqual(ran[0][0], 200)
+            self.assertEqual((waited[0][0], waited[0][1]["error"]["code"]), (429, "preempted"))
+            self.assertEqual(server.embed({"X-Priority": "urgent"}, input="x")[0], 400)
 
     def test_models_and_metrics_are_served(self):
         with Running("--synthetic-us", "0") as server:

@@ -279,6 +279,12 @@ TEST_CASE("errors: every code has an HTTP and a gRPC status, and refusals are th
     CHECK(http_status(one) < 600);
     CHECK(grpc_status(one) >= 1);
     CHECK(grpc_status(one) <= 16);
+    CHECK((http_status(one) == 503) == (grpc_status(one) == 14));
+    CHECK((http_status(one) == 429) == (grpc_status(one) == 8 || grpc_status(one) == 10));
+    CHECK((http_status(one) == 504) == (grpc_status(one) == 4));
+  }
+  for (const ErrorCode one : {ErrorCode::out_of_memory, ErrorCode::busy, ErrorCode::stuck}) {
+    CHECK(http_status(one) == 503);
   }
   for (const ErrorCode one : {ErrorCode::queue_full, ErrorCode::overloaded, ErrorCode::quota_exceeded}) {
     CHECK(http_status(one) == 429);

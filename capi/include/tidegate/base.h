@@ -104,6 +104,16 @@ static inline tidegate_status tidegate_check_abi(struct tidegate_error **err) {
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
 TIDEGATE_API const char *tidegate_status_name(tidegate_status status) TIDEGATE_NOEXCEPT;
 
+/* The HTTP status that says the same to a client: 200 for 0 and above, 429 with Retry-After from the detail
+ * "retry_after_ns", 503 and 504 where a retry may succeed, 500 for numbers that are none of the statuses.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
+TIDEGATE_API int32_t tidegate_status_http(tidegate_status status) TIDEGATE_NOEXCEPT;
+
+/* The number of the gRPC status that says the same; 0 (OK) for 0 and above, 13 (INTERNAL) for numbers that
+ * are none of the statuses.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
+TIDEGATE_API int32_t tidegate_status_grpc(tidegate_status status) TIDEGATE_NOEXCEPT;
+
 /* A fact of this build, or NULL: "version", "build_id", "compiler". Static.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: - */
 TIDEGATE_API const char *tidegate_build_info(const char *key) TIDEGATE_NOEXCEPT;

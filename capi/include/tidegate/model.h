@@ -69,7 +69,7 @@ typedef struct tidegate_batch tidegate_batch;
  * fail with ABANDONED. A status other than OK fails the items not yet answered
  * with HOST. Called on a library thread, or on one that is inside tidegate_infer, by at most "replica.concurrency" threads
  * at a time. Must not wait for this runtime. Must not throw; a C++ exception that
- * leaves it all the same is caught and fails the batch with HOST. */
+ * leaves it all the same is caught and fails the items not yet answered with HOST. */
 typedef tidegate_status (*tidegate_run_batch_fn)(void *ctx, tidegate_batch *batch);
 
 /* Called exactly once, on any thread, after the last run_batch has returned. */
@@ -105,7 +105,8 @@ typedef struct tidegate_step_size {
  * "leading" the tensors of an item lead with its rows, as many in each, and so must those of its
  * answer: a request of more rows than a batch then runs as several items, joined again.
  * The table is copied; on success `ctx` is the library's until destroy(ctx).
- * Since: 1.0   Thread: Any   Blocks: no   Owns: takes table->ctx; *model, release it
+ * Since: 1.0   Thread: Any   Blocks: while it reads a latency profile ("calibration.folder"), and for 250 ms
+ * at most while further cache tiers say what has been invalidated   Owns: takes table->ctx; *model, release it
  * Errors: EXISTS, UNSUPPORTED (table of a newer version), SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_model_register(tidegate_runtime *runtime, const char *name, size_t name_length,
                                                      const char *json, size_t json_length,
@@ -124,7 +125,8 @@ TIDEGATE_API tidegate_status tidegate_model_replace(tidegate_runtime *runtime, c
 
 /* The same with a function of the program, arguments as in tidegate_model_register. The former
  * version's destroy(ctx) runs after its last run_batch.
- * Since: 1.0   Thread: Any   Blocks: no   Owns: takes table->ctx
+ * Since: 1.0   Thread: Any   Blocks: while it reads a latency profile ("calibration.folder")
+ * Owns: takes table->ctx
  * Errors: NOT_FOUND (no such model), UNSUPPORTED (table of a newer version), SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_model_replace_host(tidegate_runtime *runtime, const char *name,
                                                          size_t name_length, const char *json, size_t json_length,

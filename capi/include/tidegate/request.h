@@ -37,6 +37,13 @@ enum {
   TIDEGATE_PRIORITY_BATCH = 3        /* work that can wait; the first to give way in a full queue */
 };
 
+/* Which version of a model answers when it is replaced while the request waits; 0 = default (ANY). */
+typedef int32_t tidegate_model_version;
+enum {
+  TIDEGATE_MODEL_VERSION_ANY = 1,   /* the newer one, where it takes inputs that the former has prepared */
+  TIDEGATE_MODEL_VERSION_PINNED = 2 /* the one that has accepted it */
+};
+
 /* Flags of a request. Unknown ones are refused with UNSUPPORTED. */
 enum { TIDEGATE_MAY_COMPLETE_INLINE = 1 };
 
@@ -60,7 +67,26 @@ typedef struct tidegate_request_options {
    * prompt. UTF-8, at most 4096 bytes; copied; NULL = nothing. */
   const char *similar_within;
   size_t similar_within_length; /* TIDEGATE_NUL = up to the first NUL */
+  tidegate_model_version version;
+  int32_t reserved; /* 0 */
 } tidegate_request_options;
+
+/* Says that a request is on its way, for as long as it is held. Single owner; keeps the runtime alive, and
+ * the model: a host model's destroy(ctx) runs after the release. */
+typedef struct tidegate_announcement tidegate_announcement;
+
+/* To be called when a request for `model` (NULL = the only one) begins to arrive, and released when its submit has
+ * returned: where "batching.linger" of the model is "announced" a free replica waits for it, for
+ * "batching.max_queue_delay_us" at most. Elsewhere *announcement is NULL, and the answer OK. A submit
+ * announces itself while it looks up and tokenizes.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: *announcement, release it   Errors: NOT_FOUND, SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_announce(tidegate_runtime *runtime, const tidegate_model *model,
+                                               tidegate_announcement **announcement,
+                                               tidegate_error **err) TIDEGATE_NOEXCEPT;
+
+/* The request has come, or never will.
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: takes `announcement` (NULL allowed)   Errors: - */
+TIDEGATE_API void tidegate_announcement_release(tidegate_announcement *announcement) TIDEGATE_NOEXCEPT;
 
 /* Submits one text (UTF-8, may hold NUL bytes; TIDEGATE_NUL as length stops at the
  * first). `model` NULL = the only model. `options`, `id`, `err` may be NULL; so may

@@ -43,11 +43,14 @@ TIDEGATE_API tidegate_status tidegate_runtime_drain(tidegate_runtime *runtime, i
                                                     tidegate_error **err) TIDEGATE_NOEXCEPT;
 
 /* As drain, then ends the engine and joins its threads. A model that hangs keeps
- * its thread, or that of the tidegate_infer it runs in; the call does not wait for it.
+ * its thread, or that of the tidegate_infer it runs in; the call does not wait for it. Nor does it
+ * wait beyond timeout_ns for other threads that load, register or replace a model, drain, invalidate or
+ * save: the last of these calls then ends the engine before it returns. While a model hangs, callers of
+ * tidegate_infer get 20 ms to leave.
  * Afterwards calls that need the engine answer SHUTTING_DOWN; completion queues can still
  * be drained and streams read. Idempotent.
  * Since: 1.0   Thread: Any, but never a library thread   Blocks: up to timeout_ns
- * Owns: -   Errors: DEADLINE (as drain; the engine has ended all the same) */
+ * Owns: -   Errors: DEADLINE (as drain, or such a call goes on; for all others the engine has ended) */
 TIDEGATE_API tidegate_status tidegate_runtime_shutdown(tidegate_runtime *runtime, int64_t timeout_ns,
                                                        tidegate_error **err) TIDEGATE_NOEXCEPT;
 

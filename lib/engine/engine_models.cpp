@@ -19,6 +19,7 @@ void add_counters(SchedulerStats& sum, const SchedulerStats& one) {
   sum.split += one.split;
   sum.batches += one.batches;
   sum.wasted_items += one.wasted_items;
+  sum.refused_tenants += one.refused_tenants;
 }
 
 void add_gauges(SchedulerStats& sum, const SchedulerStats& one) {
@@ -59,6 +60,8 @@ void publish(const std::string& model, const ModelCount& count, std::vector<Metr
   counter("tidegate_split_total", "Requests that were larger than a batch and ran in parts", stats.split);
   counter("tidegate_batches_total", "Batches run", stats.batches);
   counter("tidegate_wasted_items_total", "Computations nobody waited for any more", stats.wasted_items);
+  counter("tidegate_refused_tenants_total", "Requests of new tenants refused as max_tenants others were remembered",
+          stats.refused_tenants);
 }
 
 }  // namespace

@@ -124,9 +124,10 @@ struct SchedulerStats {
   std::uint64_t joined = 0;    ///< of them, those that joined a flight
   std::uint64_t split = 0;     ///< of them, those that were accepted in parts
   std::uint64_t refused_full = 0, refused_too_large = 0, refused_draining = 0;
-  std::uint64_t refused_quota = 0;   ///< the tenant's rate or share
-  std::uint64_t refused_late = 0;    ///< it would have missed its deadline
-  std::uint64_t refused_poison = 0;  ///< an equal one has failed alone lately
+  std::uint64_t refused_quota = 0;    ///< the tenant's rate or share
+  std::uint64_t refused_late = 0;     ///< it would have missed its deadline
+  std::uint64_t refused_tenants = 0;  ///< max_tenants others were remembered
+  std::uint64_t refused_poison = 0;   ///< an equal one has failed alone lately
   std::uint64_t answered = 0, deadline_exceeded = 0, would_miss = 0, cancelled = 0, shut_down = 0;
   std::uint64_t shed = 0, preempted = 0, stuck = 0, step_too_large = 0;
   std::uint64_t withdrawn = 0;  ///< left for another queue
@@ -166,7 +167,7 @@ class SchedulerCore {
   /// quarantine), too_large (the item
   /// alone breaks a batch cap or a queue cap), queue_full (which cap, its numbers,
   /// retry_after), quota_exceeded (the tenant's rate or share), overloaded (it would
-  /// miss its deadline, or too many tenants wait). Where lower classes can give way,
+  /// miss its deadline, or max_tenants others have work or used rates). Where lower classes can give way,
   /// requests of them are preempted instead of queue_full. A keyed submission that finds an equal flight joins it; then
   /// `work` is unused and `Accepted::joined` is true: the driver keeps ownership of `work`.
   struct Accepted {

@@ -36,6 +36,14 @@ class TokenBucket {
   }
   [[nodiscard]] double limit() const noexcept { return limit_; }
 
+  /// When everything used has been refilled.
+  [[nodiscard]] TimePoint full_at() const noexcept {
+    if (limit_ <= 0 || used_ <= 0) return TimePoint::min();
+    const double wait = used_ / per_ns_ + 1;
+    const auto left = static_cast<double>((TimePoint::max() - std::max(at_, TimePoint{})).count());
+    return wait >= left ? TimePoint::max() : at_ + Duration(static_cast<std::int64_t>(wait));
+  }
+
  private:
   double limit_ = 0;
   double per_ns_ = 0;

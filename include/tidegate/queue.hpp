@@ -86,7 +86,7 @@ struct BatchingOptions {
 };
 
 /// What one tenant may ask of a model; 0 = no limit. Rates are token buckets that hold one
-/// period's worth. Only requests that are queued count:
+/// period's worth; a new version of the model goes on where the former was. Only requests that are queued count:
 /// answers from a cache and requests that join an equal one are free.
 struct TenantLimits {
   std::uint64_t requests_per_minute = 0;

@@ -121,6 +121,8 @@ Result<void> Engine::Impl::replace(const std::string& name, std::vector<Replica>
   {
     MutexLock drain_lock(drain_mutex);
     if (drained) return Error(ErrorCode::shutting_down, "the engine is draining");
+    // Before anybody finds the successor: whose rates are used up is at no moment let in.
+    if (const auto serving = find(name)) serving->pipeline->hand_rates_to(*successor);
     auto replaced = roster->replace(std::move(model));
     if (!replaced) return std::move(replaced).error();
     former = *std::move(replaced);

@@ -83,6 +83,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// that one takes prepared inputs of this one's. Every request stays known here, under its handle,
   /// until it has been answered.
   void hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept;
+  /// What tenants have used of their rates here they have used there; before `successor` has requests.
+  void hand_rates_to(Pipeline& successor) const noexcept;
   /// Of handles: those of this pipeline are below. Set before the first request.
   [[nodiscard]] std::uint32_t next_generation() const noexcept;
   void number_requests_from(std::uint32_t generation) noexcept;

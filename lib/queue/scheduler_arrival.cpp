@@ -59,7 +59,8 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
   if (tenant == nullptr) return no_place_for_tenant();
   TIDEGATE_CHECK(admission.check_share(*tenant, items, queue, slots));
-  TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
+  const bool pays = submission.rates == Submission::Rates::charged;
+  if (pays) TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
   TIDEGATE_CHECK(check_deadline(submission, size));
   make_room_for_waiter(submission.deadline);
   const std::size_t opened = 1 + submission.parts.size();
@@ -69,7 +70,7 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   make_room(commands.retire, commands.retire.size() + flights.size() + opened);
   // Accepted: nothing below can fail.
   if (!room) displace(size, items);
-  TenantTable::charge(*tenant, size.tokens, now);
+  if (pays) TenantTable::charge(*tenant, size.tokens, now);
   Flight& flight = open_flight(submission, *tenant);
   return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
 }

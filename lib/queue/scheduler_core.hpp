@@ -50,6 +50,9 @@ struct Submission {
   /// Set: the request is larger than a batch and runs as these. They are accepted together or
   /// not at all; `size` is not read, and `work` stands for the whole in Complete and Retire.
   std::span<const SubmittedPart> parts{};
+  /// Whether the tenant's rates are asked and charged; not again where another queue has done it.
+  enum class Rates : std::uint8_t { charged, paid };
+  Rates rates = Rates::charged;
 };
 
 /// How a waiter ended.
@@ -145,7 +148,7 @@ struct SchedulerStats {
 /// Thread-compatible: the driver serializes all calls. `now` never goes backwards.
 /// Every event may produce commands; the driver takes and executes them after it.
 /// Out of memory: `join` and `submit` throw std::bad_alloc with nothing accepted; no
-/// other event throws, as room for the end of a request is made when it is accepted.
+/// other event but inherit_rates throws, as room for the end of a request is made when it is accepted.
 class SchedulerCore {
  public:
   /// Options must be valid (engine/options_check). `slots` may be 0 at first.
@@ -192,6 +195,10 @@ class SchedulerCore {
   /// Forgets a waiter whose flight still waits, without a Complete: another queue answers it.
   /// False, with nothing changed, if it has completed or its flight runs.
   bool withdraw(TimePoint now, WaiterId id);
+
+  /// What the tenants of `former` have used of their rates they have used here, each within the limits
+  /// that hold here. May throw std::bad_alloc; then some have inherited.
+  void inherit_rates(TimePoint now, const SchedulerCore& former);
 
   /// Time has passed: ends waiters whose deadline is due and batches whose linger is over.
   void advance(TimePoint now);

@@ -96,4 +96,15 @@ void TenantTable::charge(Tenant& tenant, std::uint64_t tokens, TimePoint now) no
   tenant.tokens_minute.take(static_cast<double>(tokens), now);
 }
 
+void TenantTable::inherit_rates(const TenantTable& former, TimePoint now) {
+  for (const auto& [name, theirs] : former.tenants_) {
+    if (rates_full_at(*theirs) <= now) continue;
+    Tenant* const own = find_or_add(name, now);
+    if (own == nullptr) continue;
+    own->requests_day.inherit(theirs->requests_day, now);
+    own->requests_minute.inherit(theirs->requests_minute, now);
+    own->tokens_minute.inherit(theirs->tokens_minute, now);
+  }
+}
+
 }  // namespace tidegate

@@ -84,6 +84,10 @@ class TenantTable {
   [[nodiscard]] static Result<void> check_rates(const Tenant& tenant, std::uint64_t tokens, TimePoint now) noexcept;
   static void charge(Tenant& tenant, std::uint64_t tokens, TimePoint now) noexcept;
 
+  /// What was used of the rates of `former` has been used of these. A tenant who finds no place here
+  /// starts anew. May throw std::bad_alloc; then some have inherited.
+  void inherit_rates(const TenantTable& former, TimePoint now);
+
   /// Without the nameless one, as `most`.
   [[nodiscard]] std::size_t size() const noexcept { return tenants_.size() - 1; }
   [[nodiscard]] std::size_t most() const noexcept { return most_; }

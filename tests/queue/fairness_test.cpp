@@ -429,3 +429,44 @@ TEST_CASE("queue: in a full table of tenants places are given on in any order of
   }
   CHECK(refusals > 500);
 }
+
+TEST_CASE("queue: a successor goes on with what tenants have used of their rates, within its own limits") {
+  AdmissionOptions options;
+  options.tenant_limits.requests_per_minute = 10;
+  Crowd former(options);
+  for (int i = 0; i < 10; ++i) REQUIRE(former.submit("spent"));
+  for (int i = 0; i < 4; ++i) REQUIRE(former.submit("half"));
+  REQUIRE(former.submit("idle"));
+  const TimePoint now = at(1) + std::chrono::milliseconds(6001);  // everybody has got one back
+  const auto left = [&](std::uint32_t limit, const std::string& tenant) {
+    AdmissionOptions own;
+    own.tenant_limits.requests_per_minute = limit;
+    Crowd later(own);
+    later.core.inherit_rates(now, former.core);
+    later.now = now;
+    int accepted = 0;
+    while (accepted < 100 && later.submit(tenant)) ++accepted;
+    return accepted;
+  };
+  CHECK(left(10, "spent") == 1);
+  CHECK(left(10, "half") == 7);
+  CHECK(left(10, "idle") == 10);
+  CHECK(left(10, "new") == 10);
+  CHECK(left(20, "spent") == 11);
+  CHECK(left(4, "spent") == 0);
+  CHECK(left(4, "half") == 1);
+  CHECK(left(0, "spent") == 100);
+
+  // From one without limits nothing is taken over, and who finds no place starts anew.
+  Crowd free(AdmissionOptions{});
+  REQUIRE(free.submit("spent"));
+  Crowd limited(options);
+  limited.core.inherit_rates(now, free.core);
+  limited.now = now;
+  for (int i = 0; i < 10; ++i) CHECK(limited.submit("spent"));
+  options.max_tenants = 1;
+  Crowd small(options);
+  small.core.inherit_rates(now, former.core);
+  small.now = now;
+  CHECK(small.submit("spent").has_value() + small.submit("half").has_value() == 1);
+}

@@ -96,10 +96,9 @@ class Engine {
   /// the new version at once. What waits for the former goes there too, where the new one takes
   /// its prepared inputs (equal ModelInfo::preparation; where neither has one, equal fingerprints)
   /// and the request is not pinned (RequestOptions::version); the rest is answered by the former,
-  /// which is destroyed on the completion executor when it has nothing left to do. An answer is cached under the version that
-  /// computed it. Blocks while the new version is calibrated. Errors: as add_model; not_found (no
-  /// such model), and what the new version answers if it fails on its samples: then
-  /// nothing has changed.
+  /// which is destroyed on the completion executor when it has nothing left to do. An answer is cached under the
+  /// version that computed it. Blocks while the new version is calibrated. Errors: as add_model; not_found (no such
+  /// model), and what the new version answers if it fails on its samples: then nothing has changed.
   [[nodiscard]] Result<void> replace_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
   /// Starts one request. Never blocks on the model; costs the caller the look-up in

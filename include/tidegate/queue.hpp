@@ -86,8 +86,8 @@ struct BatchingOptions {
 };
 
 /// What one tenant may ask of a model; 0 = no limit. Rates are token buckets that hold one
-/// period's worth. Only requests that are queued count: answers from a cache and requests
-/// that join an equal one are free.
+/// period's worth; a new version of the model goes on where the former was. Only requests that are queued count:
+/// answers from a cache and requests that join an equal one are free.
 struct TenantLimits {
   std::uint64_t requests_per_minute = 0;
   std::uint64_t requests_per_day = 0;
@@ -112,6 +112,11 @@ struct AdmissionOptions {
   std::uint64_t max_queued_bytes = 256ULL << 20;    ///< of waiting requests' inputs, >= 1
   /// Most of max_queued_items that one tenant may hold while others wait, in percent.
   std::uint32_t max_tenant_share = 50;
+  /// Named tenants remembered at a time, those listed below included: 1 to 1048576, and no fewer than are
+  /// listed. One that is not listed is forgotten to make room for another once it neither waits nor runs and
+  /// has got back what it used of its rates, with requests_per_day up to a day later. While none can be, a
+  /// new one is refused (overloaded).
+  std::uint32_t max_tenants = 4096;
   /// Where requests without a deadline have all waited longer than this for twenty times as
   /// long, those of them that have waited twice as long are shed (overloaded) before they
   /// run; never requests of class batch. No less than a mean batch time. 0 = off: they wait.

@@ -383,6 +383,9 @@ constexpr std::array kModelFields{
     integer<kOptions, kAdmission, &AdmissionOptions::max_tenant_share>(
         {"admission.max_tenant_share", "percent", "most of the waiting requests one tenant has while others wait"},
         limits::kTenantShare),
+    integer<kOptions, kAdmission, &AdmissionOptions::max_tenants>(
+        {"admission.max_tenants", "tenants", "most tenants remembered at a time, listed ones included"},
+        limits::kTenants),
     duration<kOptions, kAdmission, &AdmissionOptions::max_standing_delay>(
         {"admission.max_standing_delay_us", "", "wait from which on a queue that stands sheds; 0 = never"},
         limits::kStandingDelay),

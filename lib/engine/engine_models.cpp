@@ -21,6 +21,7 @@ void add_counters(SchedulerStats& sum, const SchedulerStats& one) {
   sum.split += one.split;
   sum.batches += one.batches;
   sum.wasted_items += one.wasted_items;
+  sum.refused_tenants += one.refused_tenants;
 }
 
 void add_gauges(SchedulerStats& sum, const SchedulerStats& one) {
@@ -61,6 +62,8 @@ void publish(const std::string& model, const ModelCount& count, std::vector<Metr
   counter("tidegate_split_total", "Requests that were larger than a batch and ran in parts", stats.split);
   counter("tidegate_batches_total", "Batches run", stats.batches);
   counter("tidegate_wasted_items_total", "Computations nobody waited for any more", stats.wasted_items);
+  counter("tidegate_refused_tenants_total", "Requests of new tenants refused as max_tenants others were remembered",
+          stats.refused_tenants);
 }
 
 void publish(const std::string& model, const SemanticCacheStats& stats, std::vector<MetricSample>& samples) {
@@ -172,6 +175,8 @@ Result<void> Engine::Impl::replace(const std::string& name, std::vector<Replica>
   {
     MutexLock drain_lock(drain_mutex);
     if (drained) return Error(ErrorCode::shutting_down, "the engine is draining");
+    // Before anybody finds the successor: whose rates are used up is at no moment let in.
+    if (const auto serving = find(name)) serving->pipeline->hand_rates_to(*successor);
     auto replaced = roster->replace(std::move(model));
     if (!replaced) return std::move(replaced).error();
     former = *std::move(replaced);

@@ -78,6 +78,7 @@ inline constexpr Range kQueuedBytes{1, kMostBytes};
 
 inline constexpr TimeRange<Milli> kStuckAfter{Milli(0), std::chrono::hours(24)};
 inline constexpr Range kTenantShare{1, 100};
+inline constexpr Range kTenants{1, 1 << 20};
 inline constexpr TimeRange<Micro> kSlo{Micro(0), std::chrono::hours(1)};
 inline constexpr TimeRange<Micro> kStandingDelay{Micro(0), std::chrono::minutes(1)};
 /// Of requests or tokens in a period; 0 = no limit.

@@ -56,6 +56,12 @@ Result<void> check_limits(const char* prefix, const TenantLimits& tenant) {
 }
 
 Result<void> check_tenants(const AdmissionOptions& admission) {
+  TIDEGATE_CHECK(in_range("admission.max_tenants", admission.max_tenants, limits::kTenants));
+  if (admission.max_tenants < admission.tenants.size()) {
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("admission.max_tenants is {}; it must be at least {}, as many as admission.tenants lists",
+                             admission.max_tenants, admission.tenants.size()));
+  }
   TIDEGATE_CHECK(check_limits("admission.", admission.tenant_limits));
   std::set<std::string_view> names;
   for (std::size_t i = 0; i < admission.tenants.size(); ++i) {
@@ -123,7 +129,8 @@ Result<void> check_options(const EngineOptions& options) {
                  fmt::format("cache.memory.shards is {}; it must be a power of two", cache.memory.shards));
   }
   if (cache.memory.per_model == CachePerModel::on && cache.memory.curve == CacheCurve::on) {
-    return Error(ErrorCode::invalid_argument, "cache.memory.curve is on; with cache.memory.per_model on it must be off");
+    return Error(ErrorCode::invalid_argument,
+                 "cache.memory.curve is on; with cache.memory.per_model on it must be off");
   }
   TIDEGATE_CHECK(in_range("cache.time_to_live", cache.time_to_live, limits::kTimeToLive));
   TIDEGATE_CHECK(in_range("cache.tier_time_to_live", cache.tier_time_to_live, limits::kTierTimeToLive));

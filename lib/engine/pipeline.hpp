@@ -86,6 +86,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// Completions that come in order come after those of the former version, which is told when it is closed. Called
   /// before the first request. May throw std::bad_alloc.
   void follow(Pipeline& former);
+  /// What tenants have used of their rates here they have used there; before `successor` has requests.
+  void hand_rates_to(Pipeline& successor) const noexcept;
   /// Of handles: those of this pipeline are below. Set before the first request.
   [[nodiscard]] std::uint32_t next_generation() const noexcept;
   void number_requests_from(std::uint32_t generation) noexcept;

@@ -1,5 +1,6 @@
 // A newer version of the model takes over what waits for this one.
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "engine/guarded_call.hpp"
@@ -27,6 +28,16 @@ std::uint32_t Pipeline::next_generation() const noexcept {
 void Pipeline::number_requests_from(std::uint32_t generation) noexcept {
   MutexLock lock(mutex_);
   waiters_.number_from(generation);
+}
+
+void Pipeline::hand_rates_to(Pipeline& successor) const noexcept {
+  MutexLock lock(mutex_);
+  MutexLock their_lock(successor.mutex_);
+  try {
+    successor.core_.inherit_rates(services_->clock->now(), core_);
+  } catch (const std::bad_alloc&) {
+    // Without memory some tenants' rates start anew.
+  }
 }
 
 void Pipeline::hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept {
@@ -102,8 +113,11 @@ bool Pipeline::take_over(PendingRequest& from, const SchedulerCore::Waiting& wai
     if (former.key && info().deterministic) key = make_request_key(info().fingerprint, former.input.input, stamps);
     work = &works_.acquire();
     waiter = &waiters_.add(from.accepted, from.deadline);
-    const auto accepted = core_.submit(now, {waiter, work, input.size, from.deadline, key, Submission::Joining::allowed,
-                                             waiting.priority, waiting.tenant});
+    Submission submission{waiter,           work,          input.size, from.deadline, key, Submission::Joining::allowed,
+                          waiting.priority, waiting.tenant};
+    submission.signature = input.signature;
+    submission.rates = Submission::Rates::paid;
+    const auto accepted = core_.submit(now, submission);
     if (accepted) {
       taken = true;
       joined = accepted->joined;

@@ -57,13 +57,10 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   const auto room = admission.check_room(size, items, queue, slots);
   if (!room && !admission.can_displace(size, items, submission.priority, queue)) return room.error();
   Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
-  if (tenant == nullptr) {
-    return Error(ErrorCode::overloaded, "too many tenants wait at a time")
-        .with_numbers(static_cast<std::int64_t>(tenants.size()), TenantTable::kMostTenants)
-        .with_retry_after(admission.retry_after(queue, slots));
-  }
+  if (tenant == nullptr) return no_place_for_tenant();
   TIDEGATE_CHECK(admission.check_share(*tenant, items, queue, slots));
-  TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
+  const bool pays = submission.rates == Submission::Rates::charged;
+  if (pays) TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
   TIDEGATE_CHECK(check_deadline(submission, size));
   make_room_for_waiter(submission.deadline);
   const std::size_t opened = 1 + submission.parts.size();
@@ -73,9 +70,21 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   make_room(commands.retire, commands.retire.size() + flights.size() + opened);
   // Accepted: nothing below can fail.
   if (!room) displace(size, items);
-  TenantTable::charge(*tenant, size.tokens, now);
+  if (pays) TenantTable::charge(*tenant, size.tokens, now);
   Flight& flight = open_flight(submission, *tenant);
   return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
+}
+
+Error SchedulerCore::State::no_place_for_tenant() noexcept {
+  ++stats.refused_tenants;
+  // Where all of them wait or run, nobody knows whose work ends first.
+  const TimePoint free_at = tenants.next_free();
+  const Duration wait = free_at == kNoDeadline ? admission.retry_after(queue, slots) : Duration(free_at - now);
+  return Error(ErrorCode::overloaded,
+               "every tenant remembered has work or has not got back what it used of its rates; raise "
+               "admission.max_tenants")
+      .with_numbers(static_cast<std::int64_t>(tenants.size()), static_cast<std::int64_t>(tenants.most()))
+      .with_retry_after(std::max(Admission::kShortestRetry, wait));
 }
 
 /// It needs a computation of its own, whether there was room for it or not.
@@ -125,6 +134,7 @@ Result<void> SchedulerCore::State::check_deadline(const Submission& submission, 
   constexpr double kToSpare = 0.9;
   refusing_late = needed > left * (refusing_late ? kToSpare : 1);
   if (!refusing_late) return {};
+  ++stats.refused_late;
   const auto longest = static_cast<double>(Admission::kLongestRetry.count());
   const auto retry = Duration(static_cast<std::int64_t>(std::min(needed - left * kToSpare, longest)));
   return Error(ErrorCode::overloaded, "the deadline would pass before the request is answered (nanoseconds)")

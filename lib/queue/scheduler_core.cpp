@@ -288,6 +288,7 @@ void SchedulerCore::State::drop_if_abandoned(Flight& flight) noexcept {
 void SchedulerCore::State::retire(Flight& flight) noexcept {
   commands.retire.push_back({flight.work});
   in_flight.erase(flight);
+  tenants.flight_ended(*flight.tenant);
   flights.release(flight);
 }
 
@@ -361,20 +362,22 @@ std::optional<WaiterId> SchedulerCore::join(TimePoint now, const Digest& key, De
 Result<SchedulerCore::Accepted> SchedulerCore::submit(TimePoint now, const Submission& submission) {
   State& state = *state_;
   state.begin(now);
+  const std::uint64_t without_place = state.stats.refused_tenants;
   Result<Accepted> accepted = state.accept(submission);
   if (!accepted) {
     switch (accepted.error().code()) {
       case ErrorCode::shutting_down: ++state.stats.refused_draining; break;
       case ErrorCode::too_large: ++state.stats.refused_too_large; break;
       case ErrorCode::quota_exceeded: ++state.stats.refused_quota; break;
-      case ErrorCode::overloaded: ++state.stats.refused_late; break;
+      case ErrorCode::overloaded: break;  // counted where it is known why
       case ErrorCode::backend_failed: ++state.stats.refused_poison; break;
       default: ++state.stats.refused_full; break;
     }
   }
   // More replicas would have had room for those who were refused for want of it.
-  const auto is_want_of_room = [](ErrorCode code) {
-    return code == ErrorCode::queue_full || code == ErrorCode::overloaded;
+  const auto is_want_of_room = [&](ErrorCode code) {
+    return code == ErrorCode::queue_full ||
+           (code == ErrorCode::overloaded && state.stats.refused_tenants == without_place);
   };
   if (accepted ? !accepted->joined : is_want_of_room(accepted.error().code())) state.count_arrival(submission);
   state.settle();

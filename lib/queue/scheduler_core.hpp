@@ -50,6 +50,9 @@ struct Submission {
   /// Set: the request is larger than a batch and runs as these. They are accepted together or
   /// not at all; `size` is not read, and `work` stands for the whole in Complete and Retire.
   std::span<const SubmittedPart> parts{};
+  /// Whether the tenant's rates are asked and charged; not again where another queue has done it.
+  enum class Rates : std::uint8_t { charged, paid };
+  Rates rates = Rates::charged;
 };
 
 /// How a waiter ended.
@@ -124,9 +127,10 @@ struct SchedulerStats {
   std::uint64_t joined = 0;    ///< of them, those that joined a flight
   std::uint64_t split = 0;     ///< of them, those that were accepted in parts
   std::uint64_t refused_full = 0, refused_too_large = 0, refused_draining = 0;
-  std::uint64_t refused_quota = 0;   ///< the tenant's rate or share
-  std::uint64_t refused_late = 0;    ///< it would have missed its deadline
-  std::uint64_t refused_poison = 0;  ///< an equal one has failed alone lately
+  std::uint64_t refused_quota = 0;    ///< the tenant's rate or share
+  std::uint64_t refused_late = 0;     ///< it would have missed its deadline
+  std::uint64_t refused_tenants = 0;  ///< max_tenants others were remembered
+  std::uint64_t refused_poison = 0;   ///< an equal one has failed alone lately
   std::uint64_t answered = 0, deadline_exceeded = 0, would_miss = 0, cancelled = 0, shut_down = 0;
   std::uint64_t shed = 0, preempted = 0, stuck = 0, step_too_large = 0;
   std::uint64_t withdrawn = 0;  ///< left for another queue
@@ -144,7 +148,7 @@ struct SchedulerStats {
 /// Thread-compatible: the driver serializes all calls. `now` never goes backwards.
 /// Every event may produce commands; the driver takes and executes them after it.
 /// Out of memory: `join` and `submit` throw std::bad_alloc with nothing accepted; no
-/// other event throws, as room for the end of a request is made when it is accepted.
+/// other event but inherit_rates throws, as room for the end of a request is made when it is accepted.
 class SchedulerCore {
  public:
   /// Options must be valid (engine/options_check). `slots` may be 0 at first.
@@ -166,7 +170,7 @@ class SchedulerCore {
   /// quarantine), too_large (the item
   /// alone breaks a batch cap or a queue cap), queue_full (which cap, its numbers,
   /// retry_after), quota_exceeded (the tenant's rate or share), overloaded (it would
-  /// miss its deadline, or too many tenants wait). Where lower classes can give way,
+  /// miss its deadline, or max_tenants others have work or used rates). Where lower classes can give way,
   /// requests of them are preempted instead of queue_full. A keyed submission that finds an equal flight joins it; then
   /// `work` is unused and `Accepted::joined` is true: the driver keeps ownership of `work`.
   struct Accepted {
@@ -191,6 +195,10 @@ class SchedulerCore {
   /// Forgets a waiter whose flight still waits, without a Complete: another queue answers it.
   /// False, with nothing changed, if it has completed or its flight runs.
   bool withdraw(TimePoint now, WaiterId id);
+
+  /// What the tenants of `former` have used of their rates they have used here, each within the limits
+  /// that hold here. May throw std::bad_alloc; then some have inherited.
+  void inherit_rates(TimePoint now, const SchedulerCore& former);
 
   /// Time has passed: ends waiters whose deadline is due and batches whose linger is over.
   void advance(TimePoint now);

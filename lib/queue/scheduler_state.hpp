@@ -80,6 +80,7 @@ struct SchedulerCore::State {
 
   void make_room_for_waiter(Deadline deadline);
   Result<Accepted> accept(const Submission& submission);
+  [[nodiscard]] Error no_place_for_tenant() noexcept;
   void count_arrival(const Submission& submission) noexcept;
   Result<void> check_deadline(const Submission& submission, const ItemSize& size) noexcept;
   [[nodiscard]] double estimated_time(TimePoint from, const ItemSize& size,

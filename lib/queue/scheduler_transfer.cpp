@@ -10,6 +10,12 @@ std::optional<SchedulerCore::Waiting> SchedulerCore::waiting(WaiterId id) const 
   return Waiting{flight.work, flight.priority, flight.tenant->name};
 }
 
+void SchedulerCore::inherit_rates(TimePoint now, const SchedulerCore& former) {
+  state_->begin(now);
+  state_->tenants.inherit_rates(former.state_->tenants, state_->now);
+  state_->settle();
+}
+
 bool SchedulerCore::withdraw(TimePoint now, WaiterId id) {
   State& state = *state_;
   state.begin(now);

@@ -1,5 +1,9 @@
 #include "queue/tenant.hpp"
 
+#include <algorithm>
+
+#include "queue/room.hpp"
+
 namespace tidegate {
 namespace {
 
@@ -15,14 +19,14 @@ Result<void> check(const TokenBucket& bucket, double amount, TimePoint now, cons
       .with_retry_after(wait);
 }
 
-bool has_used(const Tenant& tenant, TimePoint now) noexcept {
-  return tenant.requests_minute.used_at(now) > 0 || tenant.requests_day.used_at(now) > 0 ||
-         tenant.tokens_minute.used_at(now) > 0;
+TimePoint rates_full_at(const Tenant& tenant) noexcept {
+  return std::max({tenant.requests_minute.full_at(), tenant.requests_day.full_at(), tenant.tokens_minute.full_at()});
 }
 
 }  // namespace
 
-TenantTable::TenantTable(const AdmissionOptions& options) : limits_(options.tenant_limits) {
+TenantTable::TenantTable(const AdmissionOptions& options)
+    : limits_(options.tenant_limits), most_(std::max<std::size_t>(options.max_tenants, options.tenants.size())) {
   nobody_ = &add({}, 1, limits_);
   for (const TenantOptions& one : options.tenants) add(one.name, one.weight, one.limits).listed = true;
 }
@@ -41,8 +45,41 @@ Tenant& TenantTable::add(std::string_view name, double weight, const TenantLimit
 Tenant* TenantTable::find_or_add(std::string_view name, TimePoint now) {
   if (name.empty()) return nobody_;
   if (const auto found = tenants_.find(name); found != tenants_.end()) return found->second.get();
-  if (tenants_.size() >= kMostTenants) drop_idle(now);
-  return tenants_.size() < kMostTenants ? &add(name, 1, limits_) : nullptr;
+  if (size() >= most_ && !make_place(now)) return nullptr;
+  make_room(places_, tenants_.size());
+  Tenant& tenant = add(name, 1, limits_);
+  line_up(tenant);
+  return &tenant;
+}
+
+/// Within the room made when the tenant was added.
+void TenantTable::line_up(Tenant& tenant) noexcept {
+  tenant.put_aside = false;
+  places_.push_back({rates_full_at(tenant), &tenant});
+  std::push_heap(places_.begin(), places_.end());
+}
+
+/// Forgets the tenant whose place has been free for longest. One that waits or runs stands aside until
+/// its last flight has ended, and one that has used its rates since is lined up anew: so nobody is
+/// looked at twice for one flight.
+bool TenantTable::make_place(TimePoint now) noexcept {
+  while (!places_.empty()) {
+    Tenant& tenant = *places_.front().tenant;
+    const bool has_work = tenant.queued > 0 || tenant.running > 0;
+    const bool is_exact = rates_full_at(tenant) <= places_.front().free_at;
+    if (!has_work && is_exact && places_.front().free_at > now) return false;
+    std::pop_heap(places_.begin(), places_.end());
+    places_.pop_back();
+    if (has_work) {
+      tenant.put_aside = true;
+    } else if (is_exact) {
+      tenants_.erase(tenants_.find(tenant.name));
+      return true;
+    } else {
+      line_up(tenant);
+    }
+  }
+  return false;
 }
 
 Result<void> TenantTable::check_rates(const Tenant& tenant, std::uint64_t tokens, TimePoint now) noexcept {
@@ -59,12 +96,15 @@ void TenantTable::charge(Tenant& tenant, std::uint64_t tokens, TimePoint now) no
   tenant.tokens_minute.take(static_cast<double>(tokens), now);
 }
 
-void TenantTable::drop_idle(TimePoint now) noexcept {
-  std::erase_if(tenants_, [this, now](const auto& entry) {
-    const Tenant& tenant = *entry.second;
-    const bool busy = tenant.queued > 0 || tenant.running > 0 || has_used(tenant, now);
-    return !busy && !tenant.listed && &tenant != nobody_;
-  });
+void TenantTable::inherit_rates(const TenantTable& former, TimePoint now) {
+  for (const auto& [name, theirs] : former.tenants_) {
+    if (rates_full_at(*theirs) <= now) continue;
+    Tenant* const own = find_or_add(name, now);
+    if (own == nullptr) continue;
+    own->requests_day.inherit(theirs->requests_day, now);
+    own->requests_minute.inherit(theirs->requests_minute, now);
+    own->tokens_minute.inherit(theirs->tokens_minute, now);
+  }
 }
 
 }  // namespace tidegate

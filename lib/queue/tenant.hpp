@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "queue/flight.hpp"
 #include "queue/token_bucket.hpp"
@@ -46,6 +47,7 @@ struct Tenant {
   std::uint32_t queued = 0;   ///< flights
   std::uint32_t running = 0;  ///< flights
   bool listed = false;        ///< in AdmissionOptions::tenants: never forgotten
+  bool put_aside = false;     ///< TenantTable: waits or runs, and stands in no order of places
   TokenBucket requests_minute, requests_day, tokens_minute;
 };
 
@@ -59,36 +61,58 @@ struct LineOrder {
 };
 using LineTree = OrderTree<TenantLine, LineOrder>;
 
-/// The tenants seen lately, at most kMostTenants; those without anything to remember make
-/// room for new ones.
+/// The tenants seen lately: those listed in the options, and others up to max_tenants of both. One that
+/// is not listed keeps its place while it waits, runs or has not got back what it used of its rates.
 class TenantTable {
  public:
   explicit TenantTable(const AdmissionOptions& options);
 
-  /// nullptr if there is no room: kMostTenants all wait, run or have used some of their
-  /// rates. May throw std::bad_alloc; then nothing has changed.
+  /// nullptr if nobody's place is free. May throw std::bad_alloc; then at most an idle tenant has been
+  /// forgotten. O(log n) for each flight that has come since the last call.
   [[nodiscard]] Tenant* find_or_add(std::string_view name, TimePoint now);
+
+  /// After find_or_add has found none: when the rates of one who does not wait or run will be full
+  /// again; kNoDeadline = they all wait or run.
+  [[nodiscard]] TimePoint next_free() const noexcept { return places_.empty() ? kNoDeadline : places_.front().free_at; }
+
+  /// A flight of the tenant's has ended.
+  void flight_ended(Tenant& tenant) noexcept {
+    if (tenant.put_aside && tenant.queued == 0 && tenant.running == 0) line_up(tenant);
+  }
 
   /// Error: quota_exceeded (which rate, its numbers, retry_after). Allocates nothing.
   [[nodiscard]] static Result<void> check_rates(const Tenant& tenant, std::uint64_t tokens, TimePoint now) noexcept;
   static void charge(Tenant& tenant, std::uint64_t tokens, TimePoint now) noexcept;
 
-  [[nodiscard]] std::size_t size() const noexcept { return tenants_.size(); }
+  /// What was used of the rates of `former` has been used of these. A tenant who finds no place here
+  /// starts anew. May throw std::bad_alloc; then some have inherited.
+  void inherit_rates(const TenantTable& former, TimePoint now);
 
-  static constexpr std::size_t kMostTenants = 4096;
+  /// Without the nameless one, as `most`.
+  [[nodiscard]] std::size_t size() const noexcept { return tenants_.size() - 1; }
+  [[nodiscard]] std::size_t most() const noexcept { return most_; }
 
  private:
   struct Hash {
     using is_transparent = void;
     std::size_t operator()(std::string_view name) const noexcept { return std::hash<std::string_view>{}(name); }
   };
+  /// Of a tenant that is neither listed nor put aside.
+  struct Place {
+    TimePoint free_at{};  ///< not before
+    Tenant* tenant = nullptr;
+    /// For a heap with the earliest in front.
+    [[nodiscard]] bool operator<(const Place& other) const noexcept { return free_at > other.free_at; }
+  };
   Tenant& add(std::string_view name, double weight, const TenantLimits& limits);
-  void drop_idle(TimePoint now) noexcept;
+  void line_up(Tenant& tenant) noexcept;
+  [[nodiscard]] bool make_place(TimePoint now) noexcept;
 
   TenantLimits limits_;  ///< of those that are not listed
-
+  std::size_t most_;
   std::unordered_map<std::string, std::unique_ptr<Tenant>, Hash, std::equal_to<>> tenants_;
-  Tenant* nobody_ = nullptr;  ///< the tenant of the empty name
+  std::vector<Place> places_;  ///< a heap, with room for all
+  Tenant* nobody_ = nullptr;   ///< the tenant of the empty name
 };
 
 }  // namespace tidegate

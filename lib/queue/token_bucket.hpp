@@ -36,6 +36,22 @@ class TokenBucket {
   }
   [[nodiscard]] double limit() const noexcept { return limit_; }
 
+  /// As if what was used of `former` had been used of this one, though more than a full bucket's worth
+  /// counts for as many full ones as it was there.
+  void inherit(const TokenBucket& former, TimePoint now) noexcept {
+    if (former.limit_ <= 0) return;
+    const double used = former.used_at(now);
+    take(std::min(used, std::max(limit_, used / former.limit_ * limit_)), now);
+  }
+
+  /// When everything used has been refilled.
+  [[nodiscard]] TimePoint full_at() const noexcept {
+    if (limit_ <= 0 || used_ <= 0) return TimePoint::min();
+    const double wait = used_ / per_ns_ + 1;
+    const auto left = static_cast<double>((TimePoint::max() - std::max(at_, TimePoint{})).count());
+    return wait >= left ? TimePoint::max() : at_ + Duration(static_cast<std::int64_t>(wait));
+  }
+
  private:
   double limit_ = 0;
   double per_ns_ = 0;

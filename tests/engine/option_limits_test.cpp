@@ -33,8 +33,8 @@ bool is_option(const Field<EngineConfig>& field) {
   return !field.key.starts_with("cache.disk.") && !field.key.starts_with("cache.preset");
 }
 bool is_option(const Field<ModelConfig>& field) {
-  return field.key.starts_with("batching.") || field.key.starts_with("admission.") || field.key.starts_with("replica.") ||
-         field.key == "slo_us";
+  return field.key.starts_with("batching.") || field.key.starts_with("admission.") ||
+         field.key.starts_with("replica.") || field.key == "slo_us";
 }
 
 std::string member(std::string_view key, std::int64_t value) {

@@ -31,6 +31,10 @@ TEST_CASE("options: a refused value is named") {
   refused(ModelOptions{.admission = {.max_queued_items = 0}}, "admission.max_queued_items");
   refused(ModelOptions{.admission = {.max_queued_tokens = 0}}, "admission.max_queued_tokens");
   refused(ModelOptions{.admission = {.max_queued_bytes = 0}}, "admission.max_queued_bytes");
+  refused(ModelOptions{.admission = {.max_tenants = 0}}, "admission.max_tenants");
+  refused(ModelOptions{.admission = {.max_tenants = (1 << 20) + 1}}, "admission.max_tenants");
+  refused(ModelOptions{.admission = {.max_tenants = 1, .tenants = {{.name = "a"}, {.name = "b"}}}},
+          "admission.max_tenants");
   refused(ReplicaOptions{.concurrency = 0}, "replica.concurrency");
   refused(ReplicaOptions{.weight = 0}, "replica.weight");
   refused(ReplicaOptions{.weight = std::numeric_limits<double>::quiet_NaN()}, "replica.weight");

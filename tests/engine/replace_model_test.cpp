@@ -54,6 +54,22 @@ int version_of(const Answer& answer) {
   return version_of(**answer.result);
 }
 
+/// Prepares inputs with a signature: the text's first letter.
+class SigningRunner final : public ModelRunner {
+ public:
+  explicit SigningRunner(std::unique_ptr<ModelRunner> inner) : inner_(std::move(inner)) {}
+  const ModelInfo& info() const noexcept override { return inner_->info(); }
+  Result<PreparedInput> prepare(Input input) override {
+    auto prepared = inner_->prepare(std::move(input));
+    if (prepared) prepared->signature = static_cast<std::uint64_t>(std::get<std::string>(prepared->input).front());
+    return prepared;
+  }
+  void run(std::span<BatchItem> batch) override { inner_->run(batch); }
+
+ private:
+  std::unique_ptr<ModelRunner> inner_;
+};
+
 struct SwapRig : EngineRig {
   std::shared_ptr<FakeRunner::Log> first_log = std::make_shared<FakeRunner::Log>();
 
@@ -211,6 +227,68 @@ TEST_CASE("a replaced model: a request that moved can be cancelled and keeps its
   CHECK(late.calls == 1);
   CHECK(!rig.engine->cancel(moved));
   CHECK(!rig.engine->cancel(waits_id));
+}
+
+TEST_CASE("a replaced model: a tenant's rates go on where they were, and what moves is charged once") {
+  ModelOptions options;
+  options.admission.tenant_limits.requests_per_minute = 4;
+  SwapRig rig(options);
+  const auto send = [&](const std::string& text, Answer& answer) {
+    RequestOptions of_one;
+    of_one.tenant = "one";
+    return rig.engine->infer({"m", text, of_one}, answer.callback());
+  };
+  Answer running, first, second, third, refused;
+  REQUIRE(send("a", running));
+  REQUIRE(send("b", first));
+  REQUIRE(send("c", second));
+  options.batching.max_batch_size = 1;
+  REQUIRE(rig.engine->replace_model("m", VersionedModel(2).replicas(), options));  // "b" runs there, "c" waits
+  REQUIRE(send("d", third));
+  CHECK(send("e", refused).error().code() == ErrorCode::quota_exceeded);
+  REQUIRE(rig.engine->replace_model("m", VersionedModel(3).replicas(), options));
+  const auto still = send("e", refused);
+  REQUIRE_FALSE(still);
+  CHECK(still.error().code() == ErrorCode::quota_exceeded);
+  CHECK(still.error().retry_after() <= 15s + Duration(1));
+  rig.settle();
+  CHECK(version_of(running) == 1);
+  CHECK(version_of(first) == 2);
+  CHECK(version_of(second) == 3);
+  CHECK(version_of(third) == 3);
+  rig.clock->advance(15s + 1ms);
+  Answer later, too_many;
+  CHECK(send("e", later));
+  CHECK_FALSE(send("f", too_many));
+  rig.settle();
+}
+
+TEST_CASE("a replaced model: what moves shares no batch with items of another signature") {
+  const auto version = [](std::vector<std::size_t>& sizes) {
+    auto runner = std::make_unique<FakeRunner>(nullptr, [&sizes](std::span<BatchItem> batch) {
+      sizes.push_back(batch.size());
+      FakeRunner::answer(batch);
+    });
+    runner->mutable_info().preparation[0] = 7;
+    std::vector<Replica> replicas;
+    replicas.push_back({std::make_unique<SigningRunner>(std::move(runner)), {}});
+    return replicas;
+  };
+  std::vector<std::size_t> former, later;
+  EngineRig rig;
+  REQUIRE(rig.engine->add_model("m", version(former)));
+  Answer answers[5];
+  int next = 0;
+  // The signature is the text's first letter; the first of all runs, and then the first that moves.
+  for (const char* text : {"a", "b", "c", "cc", "dd"}) {
+    REQUIRE(rig.engine->infer({"m", std::string(text), {}}, answers[next++].callback()));
+    rig.clock->advance(Duration(1));
+  }
+  REQUIRE(rig.engine->replace_model("m", version(later)));
+  rig.settle();
+  CHECK(former == std::vector<std::size_t>{1});
+  CHECK(later == std::vector<std::size_t>{1, 2, 1});
+  for (const Answer& answer : answers) CHECK(answer.answered());
 }
 
 TEST_CASE("a replaced model: two swaps in a row, and a request that waits follows both") {

@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
+#include <string>
+#include <vector>
 
 #include "queue/scheduler_driver.hpp"
 
@@ -285,26 +288,185 @@ TEST_CASE("queue: the padded layout counts tokens as they are computed") {
   CHECK(core.take_commands().run.front().works.size() == 3);  // 4 * 30 would be 120
 }
 
-TEST_CASE("queue: beyond 4096 tenants that wait a further one is refused, and idle ones make room") {
-  SchedulerCore core({}, {}, 0);
-  std::vector<WaiterId> ids;
-  int record = 0;
-  const auto submit = [&](int tenant) {
-    const std::string name = "tenant " + std::to_string(tenant);
+namespace {
+
+/// A core that remembers so many tenants, without a replica unless one is given.
+struct Crowd {
+  explicit Crowd(AdmissionOptions options, std::uint32_t slots = 0) : core({}, options, slots) {}
+  Result<SchedulerCore::Accepted> submit(const std::string& tenant) {
     Submission submission{&record, &record};
-    submission.tenant = name;
-    return core.submit(at(1), submission);
-  };
+    submission.tenant = tenant;
+    return core.submit(now, submission);
+  }
+  Result<SchedulerCore::Accepted> submit(int tenant) { return submit("tenant " + std::to_string(tenant)); }
+  /// Expects a refusal and answers how long to wait.
+  Duration refused(int tenant) {
+    const std::uint64_t before = core.stats().refused_tenants;
+    const auto answer = submit(tenant);
+    REQUIRE_FALSE(answer);
+    CHECK(answer.error().code() == ErrorCode::overloaded);
+    CHECK(answer.error().message().find("admission.max_tenants") != std::string::npos);
+    CHECK(core.stats().refused_tenants == before + 1);
+    CHECK(core.stats().refused_late == 0);
+    observed = answer.error().observed();
+    limit = answer.error().limit();
+    return answer.error().retry_after();
+  }
+
+  SchedulerCore core;
+  TimePoint now = at(1);
+  int record = 0;
+  std::int64_t observed = 0, limit = 0;
+};
+
+}  // namespace
+
+TEST_CASE("queue: beyond max_tenants that wait a further one is refused, and idle ones make room") {
+  AdmissionOptions options;
+  CHECK(options.max_tenants == 4096);
+  SUBCASE("as many as by default") {}
+  SUBCASE("fewer") { options.max_tenants = 101; }
+  const auto most = static_cast<int>(options.max_tenants);
+  Crowd crowd(options);
+  std::vector<WaiterId> ids;
   int tenant = 0;
-  for (; tenant < 4095; ++tenant) {
-    const auto accepted = submit(tenant);
+  for (; tenant < most; ++tenant) {
+    const auto accepted = crowd.submit(tenant);
     REQUIRE(accepted);
     ids.push_back(accepted->id);
   }
-  const auto refused = submit(tenant);
-  REQUIRE_FALSE(refused);
-  CHECK(refused.error().code() == ErrorCode::overloaded);
-  CHECK(submit(7));
-  core.cancel(at(2), ids[100]);
-  CHECK(submit(tenant));
+  CHECK(crowd.refused(tenant) > Duration::zero());
+  CHECK(crowd.observed == most);
+  CHECK(crowd.limit == most);
+  CHECK(crowd.core.load(crowd.now).arrivals_10s.items == most);  // more replicas would not have helped
+  CHECK(crowd.submit(7));
+  CHECK(crowd.submit(""));  // nobody's needs no place
+  crowd.core.cancel(at(2), ids[100]);
+  CHECK(crowd.submit(tenant));
+  crowd.refused(tenant + 1);
+}
+
+TEST_CASE("queue: a tenant that has used its rates keeps its place until it has them back, and the refusal says when") {
+  AdmissionOptions options;
+  options.max_tenants = 3;
+  options.tenant_limits.requests_per_day = 24;  // one comes back every hour
+  options.tenants = {{.name = "listed", .weight = 2}};
+  Crowd crowd(options, 1);
+  const auto serve = [&](int tenant) {
+    REQUIRE(crowd.submit(tenant));
+    const Commands commands = crowd.core.take_commands();
+    REQUIRE(commands.run.size() == 1);
+    crowd.core.batch_done(crowd.now, commands.run.front().id);
+    static_cast<void>(crowd.core.take_commands());
+  };
+  constexpr Duration kHour = std::chrono::hours(1);
+  serve(1);
+  for (int i = 0; i < 3; ++i) serve(2);
+  CHECK(crowd.refused(3) - kHour <= Duration(2));
+  crowd.now += kHour / 2;
+  serve(1);  // an hour and a half from now
+  const Duration wait = crowd.refused(3);
+  CHECK(wait >= kHour * 3 / 2);
+  CHECK(wait <= kHour * 3 / 2 + Duration(4));
+  crowd.now += wait - Duration(4);
+  crowd.refused(3);
+  crowd.now += Duration(8);
+  serve(3);
+  CHECK(crowd.refused(4) > Duration::zero());
+  REQUIRE(crowd.submit("listed"));
+}
+
+TEST_CASE("queue: in a full table of tenants places are given on in any order of work, rates and departures") {
+  AdmissionOptions options;
+  options.max_tenants = 20;
+  options.tenant_limits.requests_per_minute = 20;  // one comes back every three seconds
+  Crowd crowd(options, 2);
+  std::mt19937 random(12);
+  struct Known {
+    int work = 0;
+    double used = 0;  // of its rate, at `since`
+    TimePoint since{};
+  };
+  std::map<int, Known> known;
+  std::map<std::uint64_t, std::vector<int>> running;  // tenants, by batch
+  std::vector<std::unique_ptr<int>> works;
+  const auto used_now = [&](const Known& one) {
+    return std::max(0.0, one.used - std::chrono::duration<double>(crowd.now - one.since).count() / 3);
+  };
+  int refusals = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    CAPTURE(round);
+    crowd.now += Duration(1 + random() % 200'000'000);
+    if (random() % 3 == 0 && !running.empty()) {
+      const auto batch = running.begin();
+      for (const int tenant : batch->second) --known[tenant].work;
+      crowd.core.batch_done(crowd.now, BatchId{batch->first});
+      running.erase(batch);
+    } else {
+      const int tenant = static_cast<int>(random() % 30);
+      const auto has_work = [&](const auto& one) { return one.second.work > 0 || used_now(one.second) > 1e-6; };
+      const bool keeps_place = known.count(tenant) > 0 && has_work(*known.find(tenant));
+      const bool has_place = keeps_place || std::count_if(known.begin(), known.end(), has_work) < 20;
+      works.push_back(std::make_unique<int>(tenant));
+      Submission submission{works.back().get(), works.back().get()};
+      const std::string name = "tenant " + std::to_string(tenant);
+      submission.tenant = name;
+      const std::uint64_t before = crowd.core.stats().refused_tenants;
+      const auto accepted = crowd.core.submit(crowd.now, submission);
+      CHECK((crowd.core.stats().refused_tenants > before) == !has_place);
+      refusals += has_place ? 0 : 1;
+      if (accepted) {
+        Known& one = known[tenant];
+        one.used = used_now(one) + 1;
+        one.since = crowd.now;
+        ++one.work;
+      }
+    }
+    for (const RunBatch& batch : crowd.core.take_commands().run) {
+      std::vector<int>& tenants = running[static_cast<std::uint64_t>(batch.id)];
+      for (void* work : batch.works) tenants.push_back(*static_cast<int*>(work));
+    }
+  }
+  CHECK(refusals > 500);
+}
+
+TEST_CASE("queue: a successor goes on with what tenants have used of their rates, within its own limits") {
+  AdmissionOptions options;
+  options.tenant_limits.requests_per_minute = 10;
+  Crowd former(options);
+  for (int i = 0; i < 10; ++i) REQUIRE(former.submit("spent"));
+  for (int i = 0; i < 4; ++i) REQUIRE(former.submit("half"));
+  REQUIRE(former.submit("idle"));
+  const TimePoint now = at(1) + std::chrono::milliseconds(6001);  // everybody has got one back
+  const auto left = [&](std::uint32_t limit, const std::string& tenant) {
+    AdmissionOptions own;
+    own.tenant_limits.requests_per_minute = limit;
+    Crowd later(own);
+    later.core.inherit_rates(now, former.core);
+    later.now = now;
+    int accepted = 0;
+    while (accepted < 100 && later.submit(tenant)) ++accepted;
+    return accepted;
+  };
+  CHECK(left(10, "spent") == 1);
+  CHECK(left(10, "half") == 7);
+  CHECK(left(10, "idle") == 10);
+  CHECK(left(10, "new") == 10);
+  CHECK(left(20, "spent") == 11);
+  CHECK(left(4, "spent") == 0);
+  CHECK(left(4, "half") == 1);
+  CHECK(left(0, "spent") == 100);
+
+  // From one without limits nothing is taken over, and who finds no place starts anew.
+  Crowd free(AdmissionOptions{});
+  REQUIRE(free.submit("spent"));
+  Crowd limited(options);
+  limited.core.inherit_rates(now, free.core);
+  limited.now = now;
+  for (int i = 0; i < 10; ++i) CHECK(limited.submit("spent"));
+  options.max_tenants = 1;
+  Crowd small(options);
+  small.core.inherit_rates(now, former.core);
+  small.now = now;
+  CHECK(small.submit("spent").has_value() + small.submit("half").has_value() == 1);
 }

@@ -14,8 +14,8 @@
 
 namespace tidegate {
 
-/// Digest over (format, model fingerprint, input, requested outputs): see
-/// docs/decisions. Tiers compare all 256 bits before they answer.
+/// Digest over (format, model fingerprint, input, stamps of invalidations): see
+/// docs/cache_key.md. Tiers compare all 256 bits before they answer.
 using CacheKey = Digest;
 
 /// An encoded answer: header, key, checksum, expiry and outputs in one immutable

@@ -24,18 +24,6 @@ Error threw(std::string_view what, const std::exception& failure) {
   return Error(ErrorCode::host_failed, fmt::format("{} threw: {}", what, first_line(failure.what())));
 }
 
-ModelInfo callback_info(const CallbackOptions& options) {
-  const std::string& fingerprint = options.fingerprint;
-  ModelInfo info;
-  info.layout = options.layout;
-  info.kind = "callback";
-  info.iterative = options.iterative;
-  // Without a fingerprint nobody can say which answers are equal.
-  info.deterministic = !fingerprint.empty();
-  if (info.deterministic) info.fingerprint = Sha256().update_field("callback").update_field(fingerprint).finish();
-  return info;
-}
-
 /// What a size function answers is its own secret; of models with one fingerprint it is the same.
 Digest preparation_of(const CallbackOptions& options) {
   if (options.size && options.fingerprint.empty()) return {};
@@ -45,15 +33,26 @@ Digest preparation_of(const CallbackOptions& options) {
   return digest.update_field(options.rows == ItemRows::leading ? "leading rows" : "one row").finish();
 }
 
+ModelInfo callback_info(const CallbackOptions& options) {
+  const std::string& fingerprint = options.fingerprint;
+  ModelInfo info;
+  info.layout = options.layout;
+  info.kind = "callback";
+  info.iterative = options.iterative;
+  // Without a fingerprint nobody can say which answers are equal.
+  info.deterministic = !fingerprint.empty();
+  if (info.deterministic) info.fingerprint = Sha256().update_field("callback").update_field(fingerprint).finish();
+  info.preparation = preparation_of(options);
+  return info;
+}
+
 class CallbackRunner final : public ModelRunner {
  public:
   explicit CallbackRunner(CallbackOptions options)
-      : run_(std::move(options.run)),
+      : info_(callback_info(options)),
+        run_(std::move(options.run)),
         size_(std::move(options.size)),
-        rows_(options.rows),
-        info_(callback_info(options)) {
-    info_.preparation = preparation_of(options);
-  }
+        rows_(options.rows) {}
 
   const ModelInfo& info() const noexcept override { return info_; }
 
@@ -113,10 +112,10 @@ class CallbackRunner final : public ModelRunner {
     return size;
   }
 
+  ModelInfo info_;
   std::function<void(std::span<BatchItem>)> run_;
   std::function<ItemSize(const Input&)> size_;
   ItemRows rows_;
-  ModelInfo info_;
 };
 
 }  // namespace

@@ -87,7 +87,7 @@ int check_bounds(std::span<const Field<Target>> fields) {
 
 TEST_CASE("options: the published bounds of every integer key are accepted and one beyond is refused") {
   CHECK(check_bounds(config::engine_fields()) == 31);
-  CHECK(check_bounds(config::model_fields()) == 39);
+  CHECK(check_bounds(config::model_fields()) == 40);
 }
 
 TEST_CASE("options: sizes of batches that are not ascending, zero or above max_batch_size are refused by name") {

@@ -107,7 +107,7 @@ TEST_CASE("queue 4.13/67: failing what remains ends every waiter; running batche
   CHECK(driver.last.retired.size() == 3);  // 2, 3 and 4; 0 still runs, 1 went before
   CHECK(driver.core.stats().waiters == 0);
   CHECK(driver.core.stats().running_batches == 1);
-  CHECK(driver.core.next_wake() == kNoDeadline);
+  CHECK(driver.core.next_wake() >= at(60'000'000'000));  // only the batch is watched
   driver.fail_remaining();
   CHECK(driver.last == Effects{});
   driver.done(0);

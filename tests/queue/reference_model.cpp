@@ -69,12 +69,15 @@ ReferenceModel::Flight* ReferenceModel::joinable(std::uint8_t key) {
 bool ReferenceModel::lingers(TimePoint now) const {
   std::uint64_t rows = 0;
   std::uint64_t tokens = 0;
+  std::uint64_t bytes = 0;
   for (const Flight& flight : queue_) {
     rows += flight.size.rows;
     tokens += flight.size.tokens;
+    bytes += flight.size.bytes;
   }
   const bool full = rows >= setup_.batching.max_batch_size || tokens >= setup_.batching.max_batch_tokens ||
-                    queue_.size() >= setup_.admission.max_queued_items || tokens >= setup_.admission.max_queued_tokens;
+                    queue_.size() >= setup_.admission.max_queued_items ||
+                    tokens >= setup_.admission.max_queued_tokens || bytes >= setup_.admission.max_queued_bytes;
   return !draining_ && !full && now < queue_.front().arrival + setup_.batching.max_queue_delay;
 }
 

@@ -275,9 +275,10 @@ void SchedulerDriver::check_wake() const {
     expect(!draining && end > now, "a free slot waits for company only while the oldest lingers");
     wake = std::min(wake, end);
   }
-  // Once times are learned, a wait may end sooner and running batches are watched.
+  // Once times are learned, a wait may end sooner; and running batches are watched.
   const bool learned = core.profile().samples >= 32 && setup.batching.prediction == Prediction::learned;
-  expect(core.next_wake() == wake || (learned && core.next_wake() < wake),
+  const bool watched = running() > 0 && core.next_wake() > now;
+  expect(core.next_wake() == wake || ((learned || watched) && core.next_wake() < wake),
          "next_wake is the earliest deadline or linger end");
 }
 

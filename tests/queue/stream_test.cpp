@@ -111,7 +111,7 @@ TEST_CASE("streams: max_sequences bounds what a slot keeps, parked items include
   rig.done(0);
   CHECK(rig.last_items() == Items{1});
   CHECK(rig.core.decisions().back().fullness == Fullness::sequences);
-  CHECK(rig.core.next_wake() == kNoDeadline);
+  CHECK(rig.core.next_wake() >= at(60'000'000'000));  // only what runs is watched
   rig.cancel(0);
   rig.done(1);
   CHECK(contains(rig.last_items(), third));

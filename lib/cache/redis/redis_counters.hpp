@@ -66,7 +66,7 @@ class RedisCounters {
   void add(RedisCount count, std::uint64_t amount = 1) noexcept {
     at(count).fetch_add(amount, std::memory_order_relaxed);
   }
-  void set_breaker(RedisBreaker state) noexcept { breaker_.store(state, std::memory_order_relaxed); }
+  void set_breaker(RedisBreaker state) noexcept { breaker_.store(state, std::memory_order_release); }
   void record_latency(Duration time) noexcept { latency_.record(std::chrono::duration<double>(time).count()); }
 
   [[nodiscard]] RedisCacheStats stats() const {
@@ -74,7 +74,7 @@ class RedisCounters {
     for (std::size_t i = 0; i < kRedisSeries.size(); ++i) {
       all.*kRedisSeries[i].count = values_[i].load(std::memory_order_relaxed);
     }
-    all.breaker = breaker_.load(std::memory_order_relaxed);
+    all.breaker = breaker_.load(std::memory_order_acquire);
     return all;
   }
 
@@ -90,7 +90,7 @@ class RedisCounters {
                        "Circuit breaker: 0 closed, 1 open, 2 half-open",
                        MetricKind::gauge,
                        {},
-                       static_cast<double>(breaker_.load(std::memory_order_relaxed))});
+                       static_cast<double>(breaker_.load(std::memory_order_acquire))});
     MetricSample latency{
         "tidegate_redis_lookup_seconds", "Time of a look-up that Redis answered", MetricKind::histogram, {}};
     latency_.read_into(latency);

@@ -209,8 +209,8 @@ void RedisSession::show_breaker() {
       door_.shut_until.store(0, std::memory_order_release);
       break;
     case CircuitBreaker::State::open:
-      counters_.set_breaker(RedisBreaker::open);
       door_.shut_until.store(breaker_.open_until().time_since_epoch().count(), std::memory_order_release);
+      counters_.set_breaker(RedisBreaker::open);  // who reads that finds the door shut
       break;
     case CircuitBreaker::State::half_open: counters_.set_breaker(RedisBreaker::half_open); break;
   }

@@ -187,9 +187,9 @@ class Reader {
   Result<void> set(const Field<Target>& field, const JsonTree& json) {
     const std::string key = where_ + std::string(field.key);
     if (!given_.insert(field.key).second) return given_twice(field.key);
-    TIDEGATE_TRY(const Value value,
+    TIDEGATE_TRY(Value value,
                  field.type == ValueType::integer ? read_integer(field, key, json) : read_string(field, key, json));
-    read_.push_back({&field, value});
+    read_.emplace_back(&field, std::move(value));  // a copy that finds no memory is undefined in libstdc++ 12
     return {};
   }
 

@@ -13,6 +13,7 @@
 #include "cache/key_hash.hpp"
 #include "support/manual_clock.hpp"
 #include "support/manual_executor.hpp"
+#include "support/zipf.hpp"
 
 using namespace tidegate;
 using namespace tidegate::test;
@@ -68,21 +69,6 @@ void check_sums(const MemoryShares& shares, std::uint64_t total) {
   CHECK(bytes <= total);
   CHECK(shares.stats().bytes <= total);
 }
-
-class Zipf {
- public:
-  explicit Zipf(std::uint32_t keys) {
-    double sum = 0;
-    for (std::uint32_t i = 1; i <= keys; ++i) shares_.push_back(sum += 1.0 / i);
-  }
-  std::uint32_t draw(std::mt19937_64& random) {
-    const double at = std::uniform_real_distribution<double>(0, shares_.back())(random);
-    return static_cast<std::uint32_t>(std::lower_bound(shares_.begin(), shares_.end(), at) - shares_.begin());
-  }
-
- private:
-  std::vector<double> shares_;
-};
 
 ShareView view(std::uint64_t bytes, std::uint64_t least, std::uint64_t most, double hits_in_each, double weight = 1) {
   ShareView made{bytes, least, most, {}};

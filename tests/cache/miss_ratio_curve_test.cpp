@@ -13,29 +13,15 @@
 #include "cache/key_hash.hpp"
 #include "cache/memory_cache.hpp"
 #include "support/manual_clock.hpp"
+#include "support/zipf.hpp"
 
 using namespace tidegate;
 using test::ManualClock;
+using test::Zipf;
 
 namespace {
 
 constexpr std::size_t kAnswerBytes = 1024;
-
-/// Keys by Zipf's law with exponent 1 over `keys` numbers.
-class Zipf {
- public:
-  explicit Zipf(std::uint32_t keys) {
-    double sum = 0;
-    for (std::uint32_t i = 1; i <= keys; ++i) shares_.push_back(sum += 1.0 / i);
-  }
-  std::uint32_t draw(std::mt19937_64& random) {
-    const double at = std::uniform_real_distribution<double>(0, shares_.back())(random);
-    return static_cast<std::uint32_t>(std::lower_bound(shares_.begin(), shares_.end(), at) - shares_.begin());
-  }
-
- private:
-  std::vector<double> shares_;
-};
 
 CacheKey key_of(std::uint32_t number) {
   CacheKey key{};

@@ -21,6 +21,8 @@ constexpr Duration kFurthestAhead = std::chrono::hours(24 * 3653);
 constexpr Duration kFirstPause = std::chrono::milliseconds(1);
 constexpr Duration kLongestPause = std::chrono::milliseconds(100);
 
+constexpr std::int64_t kNeverTold = std::numeric_limits<std::int64_t>::min();
+
 CacheKey key_of_table(std::string_view model) noexcept {
   Sha256 hash;
   return hash.update_field("tidegate.invalidations.v1").update_field(model).finish();
@@ -83,7 +85,16 @@ CacheNamespace::CacheNamespace(std::string_view model, Surroundings surroundings
     : key_(key_of_table(model)),
       around_(std::move(surroundings)),
       next_read_(around_.clock->now().time_since_epoch().count()),
-      longest_life_(around_.time_to_live.count()) {}
+      longest_life_(around_.time_to_live.count()),
+      told_(around_.tiers.size()) {
+  for (auto& told : told_) told.store(kNeverTold, std::memory_order_relaxed);
+}
+
+bool CacheNamespace::vouches(std::size_t tier, const CacheStamps& stamps, TimePoint now) const noexcept {
+  const std::int64_t told = told_[tier].load(std::memory_order_acquire);
+  if (told == kNeverTold || now.time_since_epoch().count() - told > kLongestUntold.count()) return false;
+  return is_current(stamps);
+}
 
 CacheStamps CacheNamespace::stamps(InvalidationTable::Scope version, std::string_view tag) const noexcept {
   CacheStamps stamps;
@@ -250,6 +261,7 @@ bool CacheNamespace::take_answer(std::size_t tier, const std::vector<std::option
     const MutexLock lock(mutex_);
     learned = table_.merge(*theirs, now);
     if (learned) publish();
+    told_[tier].store(now.time_since_epoch().count(), std::memory_order_release);
     auto ours =
         InvalidationTable::decode(table_.encode(oldest_of_use()), now, std::numeric_limits<std::int64_t>::max());
     knows_all = ours && theirs->covers(*ours);

@@ -28,6 +28,8 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   static constexpr Duration kReadInterval = std::chrono::seconds(5);
   /// And so soon again where a tier could not tell.
   static constexpr Duration kRetryInterval = std::chrono::milliseconds(100);
+  /// A tier that has not been able to tell for so long answers no request.
+  static constexpr Duration kLongestUntold = 2 * kReadInterval;
 
   struct Surroundings {
     std::shared_ptr<Clock> clock;
@@ -46,6 +48,10 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   [[nodiscard]] bool is_current(const CacheStamps& stamps) const noexcept {
     return changes_.load(std::memory_order_acquire) == stamps.changes;
   }
+
+  /// Whether what the tier holds under a key with these stamps counts: it has told of invalidations lately, and none
+  /// has become known since the stamps were taken.
+  [[nodiscard]] bool vouches(std::size_t tier, const CacheStamps& stamps, TimePoint now) const noexcept;
 
   /// From now on this process asks for no answer of the scope from before; the further tiers are told.
   /// With a `bound` they are asked first, for so long at most, what others have invalidated that is not known here:
@@ -110,7 +116,9 @@ class CacheNamespace : public std::enable_shared_from_this<CacheNamespace> {
   std::atomic<bool> has_versions_{false};
   std::atomic<std::int64_t> next_read_;      ///< of the clock; relaxed
   std::atomic<Duration::rep> longest_life_;  ///< relaxed
-  mutable Mutex mutex_;                      // leaf
+  /// When each tier has last told, of the clock; what it told is published before (release).
+  std::vector<std::atomic<std::int64_t>> told_;
+  mutable Mutex mutex_;  // leaf
   InvalidationTable table_ TIDEGATE_GUARDED_BY(mutex_);
 };
 

@@ -135,8 +135,9 @@ struct TieredCache::State {
 /// chain weakly: an alarm that never comes due must not keep chain and clock alive.
 class TieredCache::State::FurtherLookup final : public std::enable_shared_from_this<FurtherLookup> {
  public:
-  FurtherLookup(std::weak_ptr<State> state, const CacheKey& key, Deadline limit, Done done)
-      : state_(std::move(state)), key_(key), limit_(limit), done_(std::move(done)) {}
+  FurtherLookup(std::weak_ptr<State> state, const CacheKey& key, Deadline limit, Done done,
+                std::optional<KeyOrigin> origin)
+      : state_(std::move(state)), key_(key), limit_(limit), done_(std::move(done)), origin_(std::move(origin)) {}
   FurtherLookup(const FurtherLookup&) = delete;
   FurtherLookup& operator=(const FurtherLookup&) = delete;
   /// Dropped by everyone who could have answered: still answered.
@@ -170,7 +171,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
       return;
     }
     std::optional<CacheEntry> entry;
-    if (answer.size() == 1) entry = std::move(answer.front());
+    if (answer.size() == 1 && believes(tier, *state)) entry = std::move(answer.front());
     if (auto outputs = judge(entry, state->chain->counters[tier])) {
       fill(*state, tier, *entry, *std::move(outputs));
       return;
@@ -182,6 +183,12 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     } else if (finish(std::nullopt)) {
       state->chain->clock->cancel(alarm_);
     }
+  }
+
+  [[nodiscard]] bool believes(std::size_t tier, const State& state) const {
+    if (!origin_) return true;
+    const auto names = origin_->names.lock();
+    return names != nullptr && names->vouches(tier, origin_->stamps, state.chain->clock->now());
   }
 
   /// The outputs, if the entry is the one asked for, has life left and is whole.
@@ -234,6 +241,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   std::atomic<std::size_t> turn_{0};  ///< the tier whose answer is awaited
   std::atomic<bool> finished_{false};
   Done done_;  ///< called by whoever sets finished_
+  const std::optional<KeyOrigin> origin_;
 };
 
 TieredCache::TieredCache(CacheOptions options, std::shared_ptr<Clock> clock, std::weak_ptr<Executor> executor)
@@ -310,7 +318,7 @@ const CacheOptions& TieredCache::options() const noexcept { return state_->chain
 
 bool TieredCache::has_further_tiers() const noexcept { return !state_->chain->options.tiers.empty(); }
 
-void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done) {
+void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done, std::optional<KeyOrigin> origin) {
   const TimePoint now = state_->chain->clock->now();
   const Duration left = deadline > now ? deadline - now : Duration::zero();
   const Duration share = deadline == kNoDeadline ? Duration::max() : left / kDeadlineShare;
@@ -319,7 +327,7 @@ void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done)
     done(std::nullopt);
     return;
   }
-  std::make_shared<State::FurtherLookup>(state_, key, limit, std::move(done))->start(*state_);
+  std::make_shared<State::FurtherLookup>(state_, key, limit, std::move(done), std::move(origin))->start(*state_);
 }
 
 void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost) {

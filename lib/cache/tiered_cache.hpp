@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "cache/cache_namespace.hpp"
 #include "cache/memory_cache.hpp"
 #include "cache/memory_shares.hpp"
 #include "tidegate/cache.hpp"
@@ -18,6 +19,12 @@ struct CacheHit {
   std::vector<Tensor> outputs;
   std::int32_t tier = 0;  ///< 0 = memory
   MemoryHit::Age age = MemoryHit::Age::fresh;
+};
+
+/// What a key is made with. A further tier's answer is given where `names` vouches for it.
+struct KeyOrigin {
+  std::weak_ptr<const CacheNamespace> names;
+  CacheStamps stamps;
 };
 
 /// Memory first, on the caller's thread; then the further tiers, one after the
@@ -50,8 +57,9 @@ class TieredCache {
 
   /// Asks the further tiers. `done` runs exactly once, possibly before this
   /// returns, at the latest after lookup_budget or a fifth of the time to the deadline, on the thread of
-  /// a tier or of the clock. Late answers still fill the memory tier.
-  void get_further(const CacheKey& key, Deadline deadline, UniqueFunction<void(std::optional<CacheHit>)> done);
+  /// a tier or of the clock. Late answers still fill the memory tier. Without an origin every tier is believed.
+  void get_further(const CacheKey& key, Deadline deadline, UniqueFunction<void(std::optional<CacheHit>)> done,
+                   std::optional<KeyOrigin> origin = std::nullopt);
 
   /// Stores a computed answer in every tier. `cost` is what the model took for it.
   void put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost = Duration::zero());

@@ -200,12 +200,13 @@ Result<void> Pipeline::look_up_further(Passage& passage, PreparedInput& prepared
   }
   const CacheKey key = *passage.key;
   const Deadline deadline = passage.options.deadline;
+  KeyOrigin origin{names_, passage.stamps};
   auto rest = [weak = weak_from_this(), visits = services_->visits, passage = std::move(passage),
                prepared = std::move(prepared)](std::optional<CacheHit> hit) mutable {
     const Visits::Visit visit(*visits);
     if (const auto self = weak.lock()) self->found_further(std::move(passage), std::move(prepared), std::move(hit));
   };
-  cache_->get_further(key, deadline, std::move(rest));
+  cache_->get_further(key, deadline, std::move(rest), std::move(origin));
   return {};
 }
 

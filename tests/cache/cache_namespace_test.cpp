@@ -268,3 +268,36 @@ TEST_CASE("cache namespace: stamps read while others invalidate never go back") 
   for (std::thread& reader : readers) reader.join();
   CHECK(wrong == 0);
 }
+
+TEST_CASE("cache namespace: it vouches for a tier that has told lately, and for keys from after what it told") {
+  const Rig rig;
+  bool reached = false;
+  const auto remote = std::make_shared<ScriptedTier>(
+      "remote", [&](std::span<const CacheKey> keys, Deadline deadline, CacheTier::Lookup done) {
+        if (!reached) return done({});
+        rig.tier->get_many(keys, deadline, std::move(done));
+      });
+  const auto names = rig.open({remote, rig.tier});
+  const auto vouches = [&](std::size_t tier) {
+    return names->vouches(tier, names->stamps(kNoVersion, {}), rig.clock->now());
+  };
+  CHECK_FALSE(vouches(0));
+  CHECK_FALSE(vouches(1));
+  CHECK_FALSE(synchronized(*names));
+  CHECK_FALSE(vouches(0));
+  CHECK(vouches(1));
+  reached = true;
+  CHECK(synchronized(*names));
+  CHECK(vouches(0));
+  const CacheStamps before = names->stamps(kNoVersion, {});
+  names->invalidate(InvalidationTable::kModel);
+  CHECK_FALSE(names->vouches(0, before, rig.clock->now()));
+  CHECK(vouches(0));
+  reached = false;
+  rig.clock->advance(CacheNamespace::kLongestUntold);
+  CHECK_FALSE(synchronized(*names));
+  CHECK(vouches(0));
+  rig.clock->advance(std::chrono::nanoseconds(1));
+  CHECK_FALSE(vouches(0));
+  CHECK(vouches(1));
+}

@@ -312,6 +312,32 @@ TEST_CASE("invalidation: an engine that starts knows what was invalidated before
   CHECK(ask(rig, "a") == 0);
 }
 
+TEST_CASE("invalidation: a tier that cannot tell what was invalidated answers nobody until it can") {
+  Source source;
+  const auto store = std::make_shared<ScriptedTier>("store");
+  EngineRig old({}, sharing(store), source.runner());
+  CHECK(ask(old, "a") == 0);
+  CHECK(ask(old, "b") == 0);
+  source.value = 1;
+  REQUIRE(old.engine->invalidate_cache({}));
+  old.settle();
+  bool tells = false;
+  const auto halting = std::make_shared<ScriptedTier>(
+      "halting", [&](std::span<const CacheKey> keys, Deadline deadline, CacheTier::Lookup done) {
+        const bool is_table = keys.front() == CacheNamespace("fake", {old.clock, {}, {}, {}, nullptr}).key();
+        if (is_table && !tells) return done({});
+        store->get_many(keys, deadline, std::move(done));
+      });
+  EngineRig late({}, sharing(halting), source.runner());
+  CHECK(ask(late, "a") == 1);
+  CHECK(source.computations == 3);
+  tells = true;
+  late.clock->advance(CacheNamespace::kRetryInterval);
+  CHECK(ask(old, "b") == 1);
+  CHECK(ask(late, "b") == 1);
+  CHECK(source.computations == 4);  // from the tier, which has told
+}
+
 TEST_CASE("invalidation: a table that a tier has lost, or that another process has overwritten, is stored again") {
   const auto tier = std::make_shared<ScriptedTier>("shared");
   Source source;

@@ -98,13 +98,18 @@ class FakeRedis {
     data_[key] = value;
   }
 
-  /// Connections from now on are taken up so much later, as by a proxy or over a distance.
-  void take_up_after(std::chrono::milliseconds delay) { delay_ = delay; }
+  /// Connections from now on are not served until `release`, as behind a slow proxy.
+  void hold_connections() { holds_connections_ = true; }
 
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
   std::string as_redis(const Command& command) {
     const std::lock_guard lock(mutex_);
+    return as_redis_locked(command);
+  }
+
+ private:
+  std::string as_redis_locked(const Command& command) {
     const std::string& name = command[0];
     if (name == "PING") return "+PONG\r\n";
     if (name == "GET") return value_of(command[1]);
@@ -121,7 +126,6 @@ class FakeRedis {
     return "-ERR unknown command\r\n";
   }
 
- private:
   std::string value_of(const std::string& key) {
     const auto found = data_.find(key);
     return found == data_.end() ? "$-1\r\n" : bulk_of(found->second);
@@ -143,7 +147,7 @@ class FakeRedis {
   }
 
   void serve(int fd) {
-    std::this_thread::sleep_for(delay_.load());
+    if (holds_connections_) hold();
     RespReader reader({64 << 20, 1 << 20});
     char buffer[16384];
     for (;;) {
@@ -157,25 +161,31 @@ class FakeRedis {
       }
       Command command;
       for (const RedisReply& element : (*next)->elements) command.emplace_back(element.as_text());
-      {
-        const std::lock_guard lock(mutex_);
-        log_.push_back(command);
-      }
-      std::optional<Act> act = script_ ? script_(command) : std::nullopt;
-      if (!act) act = Act{as_redis(command)};
-      ::send(fd, act->bytes.data(), act->bytes.size(), MSG_NOSIGNAL);
-      if (act->after == Act::close) {
+      const Act act = take(command);
+      ::send(fd, act.bytes.data(), act.bytes.size(), MSG_NOSIGNAL);
+      if (act.after == Act::close) {
         ::shutdown(fd, SHUT_RDWR);
         return;
       }
     }
   }
 
+  /// Without a script a command is seen and done in one step: who has seen it finds it done.
+  Act take(const Command& command) {
+    {
+      const std::lock_guard lock(mutex_);
+      log_.push_back(command);
+      if (!script_) return {as_redis_locked(command)};
+    }
+    if (std::optional<Act> act = script_(command)) return *std::move(act);
+    return {as_redis(command)};
+  }
+
   const Script script_;
   std::uint16_t port_ = 0;
   int listener_ = -1;
   std::atomic<bool> stopping_{false};
-  std::atomic<std::chrono::milliseconds> delay_{};
+  std::atomic<bool> holds_connections_{false};
   std::mutex mutex_;
   std::condition_variable changed_;
   bool released_ = false;

@@ -31,6 +31,9 @@ constexpr std::uint64_t kNotesBytes = 3 << 20;
 constexpr std::uint64_t kForgottenBytes = 1 << 20;
 /// Bits an answer: of 15 000 questions a file's filter answers one wrongly with "may be there".
 constexpr double kFilterBits = 20;
+/// Little more than one answer of a usual size is read and checked for one that is asked for. An index entry of some
+/// 20 bytes a block stays in memory.
+constexpr std::size_t kBlockBytes = 1024;
 constexpr std::size_t kProbeBytes = 256 << 10;
 constexpr int kFilesToMerge = 4;
 /// Longest wait for the system to delete files that were dropped.
@@ -78,6 +81,7 @@ rocksdb::BlockBasedTableOptions table_options() {
   table.no_block_cache = true;  // the page cache holds what is read often; filters and indexes stay with open files
   table.checksum = rocksdb::kXXH3;
   table.format_version = 5;
+  table.block_size = kBlockBytes;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kFilterBits));
   table.whole_key_filtering = true;
   return table;

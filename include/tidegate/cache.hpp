@@ -161,7 +161,8 @@ struct CacheOptions {
   /// asking the model; 30 s at most, 0 = never. Takes up to a fiftieth of the memory tier's budget.
   Duration negative_time_to_live = std::chrono::seconds(5);
   CacheBypass bypass = CacheBypass::automatic;
-  /// Further tiers, nearest first; asked one after the other on a memory miss.
+  /// Further tiers, nearest first; asked one after the other on a memory miss, the next one also when a quarter of
+  /// lookup_budget has passed without an answer. The first hit counts.
   std::vector<std::shared_ptr<CacheTier>> tiers{};
   /// Longest a request waits for all further tiers together before it is computed;
   /// a minute at most. A request with a deadline waits for a fifth of what is left of it.

@@ -16,6 +16,8 @@ namespace {
 
 /// A look-up may take this part of what is left of the deadline: the rest is for computing.
 constexpr int kDeadlineShare = 5;
+/// And a tier this part of the look-up, before the next one is asked beside it.
+constexpr int kPatienceShare = 4;
 
 TimePoint later(TimePoint now, Duration span) { return span > TimePoint::max() - now ? TimePoint::max() : now + span; }
 
@@ -96,11 +98,8 @@ struct TieredCache::Chain {
         errors(bytes_for_errors(options), options.negative_time_to_live),
         counters(options.tiers.size()) {}
 
-  /// Stores in the first `count` further tiers.
-  void store_further(const CacheEntry& entry, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (call_tier([&] { options.tiers[i]->put_many(std::span(&entry, 1)); })) add_one(counters[i].inserted);
-    }
+  void store_further(const CacheEntry& entry, std::size_t tier) {
+    if (call_tier([&] { options.tiers[tier]->put_many(std::span(&entry, 1)); })) add_one(counters[tier].inserted);
   }
 
   [[nodiscard]] bool stores_anything() const { return options.memory.capacity_bytes > 0 || !options.tiers.empty(); }
@@ -130,9 +129,10 @@ struct TieredCache::State {
   MemoryCache& memory;
 };
 
-/// One look-up on its way through the further tiers. The alarm and the callbacks
-/// given to tiers keep it alive; no lock is held anywhere on its way. It holds the
-/// chain weakly: an alarm that never comes due must not keep chain and clock alive.
+/// One look-up on its way through the further tiers: the next one is asked when those before it have answered, or when
+/// a part of the time has passed without (a hedged request: Dean and Barroso, The Tail at Scale, 2013), so that a tier
+/// that hangs keeps no answer of another one from the request. The alarm and the callbacks given to tiers keep it
+/// alive. It holds the chain weakly: an alarm that never comes due must not keep chain and clock alive.
 class TieredCache::State::FurtherLookup final : public std::enable_shared_from_this<FurtherLookup> {
  public:
   FurtherLookup(std::weak_ptr<State> state, const CacheKey& key, Deadline limit, Done done,
@@ -143,13 +143,54 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   /// Dropped by everyone who could have answered: still answered.
   ~FurtherLookup() { finish(std::nullopt); }
 
-  void start(State& state) {
-    alarm_ = state.chain->clock->call_at(limit_, [self = this->shared_from_this()] { self->run_out_of_time(); });
+  void start(State& state, TimePoint now) {
+    patience_ = (limit_ - now) / kPatienceShare;
+    {
+      const MutexLock lock(mutex_);
+      answered_.assign(state.chain->options.tiers.size(), false);
+      asked_ = 1;
+    }
+    set_alarm(state, now);
     ask(state, 0);
   }
 
  private:
   using Answer = std::vector<std::optional<CacheEntry>>;
+
+  /// For the next tier, or for the end of the time.
+  void set_alarm(State& state, TimePoint now) {
+    Deadline due = limit_;
+    {
+      const MutexLock lock(mutex_);
+      if (asked_ < answered_.size()) due = std::min(limit_, now + patience_);
+    }
+    alarm_.store(state.chain->clock->call_at(due, [self = this->shared_from_this()] { self->ring(); }));
+    if (finished_.load()) stop_alarm(state);  // by an answer that knew of the alarm before only
+  }
+  void stop_alarm(State& state) { state.chain->clock->cancel(alarm_.load()); }
+
+  void ring() noexcept {
+    const std::shared_ptr<State> state = state_.lock();
+    if (state == nullptr) {
+      finish(std::nullopt);
+      return;
+    }
+    try {
+      const TimePoint now = state->chain->clock->now();
+      if (now >= limit_) return run_out_of_time(*state);
+      if (finished_.load()) return;
+      const std::optional<std::size_t> next = next_tier();
+      set_alarm(*state, now);
+      if (next) ask(*state, *next);
+    } catch (...) {
+      run_out_of_time(*state);  // nothing would end it otherwise
+    }
+  }
+
+  std::optional<std::size_t> next_tier() {
+    const MutexLock lock(mutex_);
+    return asked_ < answered_.size() ? std::optional(asked_++) : std::nullopt;
+  }
 
   void ask(State& state, std::size_t tier) {
     const bool called = call_tier([&] {
@@ -163,8 +204,13 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   /// Each tier's first answer counts; a second one, or one given before it threw,
   /// finds its turn over.
   void take(std::size_t tier, Answer answer) {
-    std::size_t turn = tier;
-    if (!turn_.compare_exchange_strong(turn, tier + 1, std::memory_order_acq_rel)) return;
+    bool others_open = false;
+    {
+      const MutexLock lock(mutex_);
+      if (answered_[tier]) return;
+      answered_[tier] = true;
+      others_open = ++answers_ < asked_;
+    }
     const std::shared_ptr<State> state = state_.lock();
     if (state == nullptr) {
       finish(std::nullopt);
@@ -178,10 +224,11 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     }
     if (finished_.load(std::memory_order_acquire)) return;
     add_one(state->chain->counters[tier].misses);
-    if (tier + 1 < state->chain->options.tiers.size()) {
-      ask(*state, tier + 1);
+    if (others_open) return;
+    if (const auto next = next_tier()) {
+      ask(*state, *next);
     } else if (finish(std::nullopt)) {
-      state->chain->clock->cancel(alarm_);
+      stop_alarm(*state);
     }
   }
 
@@ -215,16 +262,25 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     call_tier([&] { state.keep(near); });
     if (finish(CacheHit{std::move(outputs), static_cast<std::int32_t>(tier + 1)})) {
       add_one(state.chain->counters[tier].hits);
-      state.chain->clock->cancel(alarm_);
+      stop_alarm(state);
     }
-    state.chain->store_further(entry, tier);
+    // One that is still asked may have it, or is in no state to take it.
+    for (std::size_t nearer = 0; nearer < tier; ++nearer) {
+      if (has_answered(nearer)) state.chain->store_further(entry, nearer);
+    }
   }
 
-  void run_out_of_time() {
+  [[nodiscard]] bool has_answered(std::size_t tier) {
+    const MutexLock lock(mutex_);
+    return answered_[tier];
+  }
+
+  void run_out_of_time(State& state) {
     if (!finish(std::nullopt)) return;
-    const std::size_t turn = turn_.load(std::memory_order_acquire);
-    const std::shared_ptr<State> state = state_.lock();
-    if (state != nullptr && turn < state->chain->counters.size()) add_one(state->chain->counters[turn].misses);
+    const MutexLock lock(mutex_);
+    for (std::size_t tier = 0; tier < asked_; ++tier) {
+      if (!answered_[tier]) add_one(state.chain->counters[tier].misses);
+    }
   }
 
   /// True for the one call that answers.
@@ -237,8 +293,12 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   const std::weak_ptr<State> state_;
   const CacheKey key_;
   const Deadline limit_;
-  AlarmId alarm_ = 0;                 ///< set before any tier is asked
-  std::atomic<std::size_t> turn_{0};  ///< the tier whose answer is awaited
+  Duration patience_{};
+  std::atomic<AlarmId> alarm_{0};                      ///< set before any tier is asked
+  Mutex mutex_;                                        // leaf
+  std::size_t asked_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< so many tiers, from the nearest on
+  std::size_t answers_ TIDEGATE_GUARDED_BY(mutex_) = 0;
+  std::vector<bool> answered_ TIDEGATE_GUARDED_BY(mutex_);  ///< by tier
   std::atomic<bool> finished_{false};
   Done done_;  ///< called by whoever sets finished_
   const std::optional<KeyOrigin> origin_;
@@ -327,7 +387,7 @@ void TieredCache::get_further(const CacheKey& key, Deadline deadline, Done done,
     done(std::nullopt);
     return;
   }
-  std::make_shared<State::FurtherLookup>(state_, key, limit, std::move(done), std::move(origin))->start(*state_);
+  std::make_shared<State::FurtherLookup>(state_, key, limit, std::move(done), std::move(origin))->start(*state_, now);
 }
 
 void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost) {
@@ -340,7 +400,7 @@ void TieredCache::put(const CacheKey& key, std::span<const Tensor> outputs, Dura
     if (entry.record.bytes().empty()) return;  // beyond what a record holds
     state_->keep(entry);
     entry.time_to_live = further;
-    state_->chain->store_further(entry, state_->chain->options.tiers.size());
+    for (std::size_t tier = 0; tier < options.tiers.size(); ++tier) state_->chain->store_further(entry, tier);
   });
 }
 

@@ -28,7 +28,7 @@ struct KeyOrigin {
 };
 
 /// Memory first, on the caller's thread; then the further tiers, one after the
-/// other, within a time budget. A hit in a further tier is stored in the nearer
+/// other, or beside one that takes long, within a time budget. A hit in a further tier is stored in the nearer
 /// ones with its remaining life. Thread-safe. Nothing here fails a request.
 class TieredCache {
  public:

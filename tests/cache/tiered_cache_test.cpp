@@ -225,6 +225,56 @@ TEST_CASE("tiered cache: the budget is one for all tiers together") {
   CHECK(outcome->calls == 1);
 }
 
+TEST_CASE("tiered cache: a tier that takes long is waited for beside the next one, and the first hit counts") {
+  const auto slow = std::make_shared<HeldTier>("slow");
+  const auto next = std::make_shared<HeldTier>("next");
+  const auto last = std::make_shared<ScriptedTier>("last");
+  last->put_many(std::vector{stored_answer(key_of(2), 2)});
+  Chain chain({slow, next, last});
+  const auto one = chain.ask(key_of(1));
+  chain.clock->advance(milliseconds(1));
+  CHECK_FALSE(next->take());
+  chain.clock->advance(std::chrono::microseconds(250));  // a quarter of the budget
+  auto asked = next->take();
+  REQUIRE(asked);
+  CHECK(asked->deadline == chain.clock->now() + std::chrono::microseconds(3750));
+  SUBCASE("the next one's") {
+    asked->done({stored_answer(key_of(1), 7)});
+    REQUIRE(one->hit);
+    CHECK(one->hit->tier == 2);
+    CHECK_FALSE(slow->stored(key_of(1)));  // it may have the answer, too
+    CHECK(chain.clock->pending_alarms() == 0);
+    slow->take()->done({stored_answer(key_of(1), 8)});
+    CHECK(one->calls == 1);
+    CHECK(chain.cache->stats()[1].hits + chain.cache->stats()[1].misses == 0);
+  }
+  SUBCASE("the slow one's") {
+    slow->take()->done({stored_answer(key_of(1), 8)});
+    REQUIRE(one->hit);
+    CHECK(one->hit->tier == 1);
+    CHECK(last->lookups() == 0);
+  }
+  SUBCASE("nobody's, which is known when the last has answered") {
+    asked->done({std::nullopt});
+    CHECK(last->lookups() == 0);
+    CHECK(one->calls == 0);
+    slow->take()->done({std::nullopt});
+    CHECK(last->lookups() == 1);
+    CHECK(one->calls == 1);
+    CHECK_FALSE(one->hit);
+    CHECK(chain.clock->pending_alarms() == 0);
+  }
+  SUBCASE("of tiers that hang one after the other") {
+    const auto two = chain.ask(key_of(2));
+    chain.clock->advance(std::chrono::microseconds(1250));
+    CHECK_FALSE(two->hit);
+    chain.clock->advance(std::chrono::microseconds(1250));
+    REQUIRE(two->hit);
+    CHECK(two->hit->tier == 3);
+    CHECK(value_of(two->hit->outputs) == 2);
+  }
+}
+
 TEST_CASE("tiered cache: an answer after the budget completes nothing twice, but fills the memory") {
   const auto near = std::make_shared<ScriptedTier>("near");
   const auto held = std::make_shared<HeldTier>("held");
@@ -246,10 +296,11 @@ TEST_CASE("tiered cache: an answer after the budget completes nothing twice, but
 TEST_CASE("tiered cache: a late miss asks no further tier") {
   const auto held = std::make_shared<HeldTier>("held");
   const auto last = std::make_shared<ScriptedTier>("last");
-  Chain chain({held, last});
+  Chain chain({held, held, held, held, last});  // there is patience for four
   const auto outcome = chain.ask(key_of(1));
   chain.clock->advance(milliseconds(5));
-  held->take()->done({std::nullopt});
+  CHECK(outcome->calls == 1);
+  while (auto late = held->take()) late->done({std::nullopt});
   CHECK(outcome->calls == 1);
   CHECK(last->lookups() == 0);
 }

@@ -89,7 +89,8 @@ struct RedisCacheStats {
 
 /// Thread-safe; nothing waits on the caller's thread. One network thread, parked while
 /// idle; look-ups end on it, or at once where the breaker is open. Destruction writes
-/// what is queued for a quarter of a second at most, and ends look-ups as misses.
+/// what is queued for a quarter of a second at most, and ends look-ups as misses; it waits a second at most
+/// for the thread, which ends them later if it hangs in a callback or gets no core.
 class RedisCache : public CacheTier {
  public:
   [[nodiscard]] virtual RedisCacheStats redis_stats() const = 0;

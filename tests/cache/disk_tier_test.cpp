@@ -218,7 +218,9 @@ TEST_CASE("disk tier: many small files are merged") {
     REQUIRE(eventually([&] { return world.clock->pending_alarms() == 1; }));
     const auto before = table_files(folder.path());
     world.clock->advance(30s);
-    REQUIRE(eventually([&] { return table_files(folder.path()) != before; }));
+    REQUIRE(eventually([&] {
+      return std::ranges::any_of(table_files(folder.path()), [&](const auto& name) { return !before.contains(name); });
+    }));
   }
   CHECK(eventually([&] { return table_files(folder.path()).size() < 13; }));
   for (std::uint64_t i = 0; i < 40; ++i) CHECK(look_up(*tier, i));

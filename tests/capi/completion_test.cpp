@@ -78,7 +78,7 @@ TEST_CASE("completion: deadline, cancel, double cancel and drain each end a requ
   REQUIRE(submit(runtime, cq, "runs", 1) == TIDEGATE_OK);
   gate.await(1);
   auto options = initialised<tidegate_request_options>();
-  options.timeout_ns = 1'000'000;
+  options.timeout_ns = 200'000'000;
   REQUIRE(submit(runtime, cq, "late", 2, nullptr, &options) == TIDEGATE_OK);
   const tidegate_completion late = next(cq);
   CHECK(late.tag == 2);

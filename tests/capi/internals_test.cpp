@@ -201,10 +201,12 @@ TEST_CASE("completion queue: two consumers at once are told apart and lose nothi
   const auto queue = make_queue();
   std::atomic<std::uint64_t> taken{0};
   std::atomic<bool> busy_seen{false};
+  std::atomic<bool> pushed{false};
   constexpr std::uint64_t kRecords = 20'000;
   const auto consume = [&] {
     // Bounded by work, not by time: a collision is all but certain long before.
-    for (int round = 0; round < 5'000'000 && !(busy_seen && taken == kRecords); ++round) {
+    for (int round = 0; (round < 5'000'000 || !pushed || taken < kRecords) && !(busy_seen && taken == kRecords);
+         ++round) {
       auto list = queue->drain(3);
       if (!list) {
         CHECK(list.error().code() == ErrorCode::busy);
@@ -217,6 +219,7 @@ TEST_CASE("completion queue: two consumers at once are told apart and lose nothi
   std::thread first(consume);
   std::thread second(consume);
   for (std::uint64_t n = 0; n < kRecords; ++n) queue->push(make_answer(n));
+  pushed = true;
   first.join();
   second.join();
   CHECK(busy_seen);

@@ -193,9 +193,10 @@ TEST_CASE("engine faults: a drain dispatches what lingers as soon as nobody is i
   };
   CHECK(eventually(is_closed));
   for (auto& answer : tier->waiting) answer();
-  rig.settle();
-  CHECK(lingering.answered());
-  CHECK(looked_up.answered());
+  CHECK(eventually([&] {
+    rig.settle();
+    return lingering.answered() && looked_up.answered();
+  }));
   rig.clock->advance(std::chrono::hours(1));
   drain.join();
   CHECK(report.failed == 0);

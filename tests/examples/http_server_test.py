@@ -104,7 +104,7 @@ class SyntheticServer(unittest.TestCase):
             self.assertEqual(server.embed(input="still alive")[0], 200)
 
     def test_a_full_queue_is_429_with_retry_after(self):
-        with Running("--synthetic-us", "200000", "--max-batch-size", "1", "--max-queued-items", "1") as server:
+        with Running("--synthetic-us", "1000000", "--max-batch-size", "1", "--max-queued-items", "1") as server:
             results = []
 
             def ask(i):
@@ -141,7 +141,7 @@ class SyntheticServer(unittest.TestCase):
             self.assertEqual(server.embed(input="late")[0], 504)
 
     def test_termination_lets_accepted_requests_finish(self):
-        with Running("--synthetic-us", "400000") as server:
+        with Running("--synthetic-us", "1500000") as server:
             answered = []
             slow = threading.Thread(target=lambda: answered.append(server.embed(input="slow")[0]))
             slow.start()
@@ -180,7 +180,7 @@ class SyntheticServer(unittest.TestCase):
             self.assertEqual(server.embed(input="e", user="u" * 257)[0], 400)
 
     def test_a_critical_request_takes_the_place_of_a_batch_one(self):
-        arguments = ("--synthetic-us", "700000", "--max-batch-size", "1", "--max-queued-items", "1")
+        arguments = ("--synthetic-us", "2000000", "--max-batch-size", "1", "--max-queued-items", "1")
         with Running(*arguments) as server:
             running, ran = server.start(input="running")
             server.await_metric('tidegate_running_batches{model="model"} 1', running)

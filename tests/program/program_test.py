@@ -488,7 +488,7 @@ class Encode(unittest.TestCase):
                 broken, texts = self.bench_with_redis(trouble)
                 redis = broken["redis"]
                 self.assertGreater(redis["connection_lost"] + redis["breaker_open"] + redis["silence"], 0)
-                self.assertLess(redis["hits"], texts)
+                self.assertLess(redis["hits"], report["redis"]["hits"] // 2)
                 dipped = {s["step"]: s["texts_per_second"] for s in broken["steps"]}
                 self.assertLess(dipped["cached"], rate["cached"])
 

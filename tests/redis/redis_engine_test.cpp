@@ -22,7 +22,7 @@ class Episode {
   explicit Episode(Duration deadline) : deadline_(deadline) {
     RedisCacheOptions redis;
     redis.address = "127.0.0.1:" + std::to_string(server_.port());
-    redis.breaker_first_open = seconds(30);
+    redis.breaker_first_open = seconds(10);
     tier_ = make_tier(redis);
     EngineOptions options;
     options.cache.bypass = CacheBypass::never;
@@ -48,6 +48,7 @@ class Episode {
       ask(senders);
       return tier_->redis_stats().breaker == RedisBreaker::open;
     }));
+    ask(senders);  // what came in while it opened has ended
     const RedisCacheStats opened = tier_->redis_stats();
     waited_ = opened.timeouts + opened.lost - before.timeouts - before.lost;
     for (int wave = 0; wave < 20; ++wave) ask(senders);

@@ -59,6 +59,7 @@ class RedisServer {
       ::_exit(127);
     }
     REQUIRE(eventually([&] { return command(port_, {"PING"}).has_value(); }));
+    REQUIRE(::waitpid(pid_, nullptr, WNOHANG) == 0);  // it is ours that answers
   }
 
   /// Waits until it is gone; what it held is lost.

@@ -244,7 +244,7 @@ TEST_CASE("torch batch: a model uses the threads it was given") {
   };
   const std::size_t before = thread_count();
   check(*one);
-  CHECK(thread_count() == before);
+  CHECK(thread_count() <= before);  // one that has ended may still have been listed
   check(*three);
   CHECK(thread_count() >= before + 2);
 }

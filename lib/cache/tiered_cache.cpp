@@ -141,7 +141,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   FurtherLookup(const FurtherLookup&) = delete;
   FurtherLookup& operator=(const FurtherLookup&) = delete;
   /// Dropped by everyone who could have answered: still answered.
-  ~FurtherLookup() { finish(std::nullopt); }
+  ~FurtherLookup() { finish(); }
 
   void start(State& state, TimePoint now) {
     patience_ = (limit_ - now) / kPatienceShare;
@@ -172,7 +172,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   void ring() noexcept {
     const std::shared_ptr<State> state = state_.lock();
     if (state == nullptr) {
-      finish(std::nullopt);
+      finish();
       return;
     }
     try {
@@ -213,7 +213,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     }
     const std::shared_ptr<State> state = state_.lock();
     if (state == nullptr) {
-      finish(std::nullopt);
+      finish();
       return;
     }
     std::optional<CacheEntry> entry;
@@ -222,12 +222,12 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
       fill(*state, tier, *entry, *std::move(outputs));
       return;
     }
-    if (finished_.load(std::memory_order_acquire)) return;
+    if (finished_.load()) return;
     add_one(state->chain->counters[tier].misses);
     if (others_open) return;
     if (const auto next = next_tier()) {
       ask(*state, *next);
-    } else if (finish(std::nullopt)) {
+    } else if (finish()) {
       stop_alarm(*state);
     }
   }
@@ -260,8 +260,9 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     CacheEntry near = entry;
     near.time_to_live = std::min(near.time_to_live, state.chain->options.time_to_live);
     call_tier([&] { state.keep(near); });
-    if (finish(CacheHit{std::move(outputs), static_cast<std::int32_t>(tier + 1)})) {
-      add_one(state.chain->counters[tier].hits);
+    if (answer_once()) {
+      add_one(state.chain->counters[tier].hits);  // before anybody who looks for it is told
+      done_(CacheHit{std::move(outputs), static_cast<std::int32_t>(tier + 1)});
       stop_alarm(state);
     }
     // One that is still asked may have it, or is in no state to take it.
@@ -276,17 +277,22 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   }
 
   void run_out_of_time(State& state) {
-    if (!finish(std::nullopt)) return;
-    const MutexLock lock(mutex_);
-    for (std::size_t tier = 0; tier < asked_; ++tier) {
-      if (!answered_[tier]) add_one(state.chain->counters[tier].misses);
+    if (!answer_once()) return;
+    {
+      const MutexLock lock(mutex_);
+      for (std::size_t tier = 0; tier < asked_; ++tier) {
+        if (!answered_[tier]) add_one(state.chain->counters[tier].misses);
+      }
     }
+    done_(std::nullopt);
   }
 
-  /// True for the one call that answers.
-  bool finish(std::optional<CacheHit> hit) {
-    if (finished_.exchange(true, std::memory_order_acq_rel)) return false;
-    done_(std::move(hit));
+  /// True for the one call that is to answer.
+  bool answer_once() { return !finished_.exchange(true); }
+  /// Ends it as a miss, unless it has ended.
+  bool finish() {
+    if (!answer_once()) return false;
+    done_(std::nullopt);
     return true;
   }
 

@@ -106,8 +106,6 @@ class BatchFormer {
   static constexpr std::uint32_t kWindow = 256;
   /// Flights of a line among which a padded batch picks the one of the likest length.
   static constexpr std::uint32_t kLengthWindow = 64;
-  /// Flights that are cut by length.
-  static constexpr std::uint32_t kCutWindow = 80;
   static constexpr double kLeastGain = BatchRules::kLeastGain;
   static constexpr double kBackloggedGain = 0.1;  ///< part of kLeastGain that a full backlog leaves
   static constexpr double kMostPadding = BatchRules::kMostPadding;

@@ -8,7 +8,7 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint32_t kGainMisses = 8;  // and a growing batch is left alone
-constexpr std::uint32_t kSideMisses = 8;  // and it does not look further on that side
+constexpr std::uint32_t kSideMisses = 3;  // and it does not look further on that side
 
 }  // namespace
 

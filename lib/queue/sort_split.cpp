@@ -26,6 +26,7 @@ void SortSplit::add(const ItemSize& size, Deadline deadline, int bucket) noexcep
   item.per_row_ns = rules_.per_row(item.length);
   item.alone_ns = rules_.cost[0] + item.rows * item.per_row_ns;
   item.left_ns = deadline == kNoDeadline ? kNever : static_cast<double>((deadline - rules_.now).count());
+  least_left_ns_ = std::min(least_left_ns_, item.left_ns);
   item.bucket = bucket;
   ++in_bucket_[static_cast<std::size_t>(bucket)];
   needed_ns_ += item.alone_ns - rules_.cost[0];
@@ -82,18 +83,20 @@ struct SortSplit::Reach {
   // The items of [least, end) that have less time left than every later one.
   std::array<std::uint16_t, kMost> hurried;
   std::uint32_t first_hurried = 0, after_hurried = 0;
+  bool any_hurried = false;  ///< a deadline is closer than the end of the longest batch there could be
 
-  Reach(const SortSplit& of, const Columns& its) noexcept : split(of), columns(its) {}
+  Reach(const SortSplit& of, const Columns& its) noexcept : split(of), columns(its) {
+    const double rows = std::min(split.max_rows_, columns.rows[split.count_]);
+    const double longest_ns = split.rules_.cost[0] + rows * columns.per_row_ns[split.count_ - 1];
+    any_hurried = split.least_left_ns_ < longest_ns * split.rules_.tail95;
+  }
 
   /// Alone every item may run, so at most end - 1.
   [[nodiscard]] std::uint32_t first_begin(std::uint32_t end) noexcept {
     const std::uint32_t last = end - 1;
-    while (after_hurried > first_hurried && columns.left_ns[hurried[after_hurried - 1]] >= columns.left_ns[last]) {
-      --after_hurried;
-    }
-    hurried[after_hurried++] = static_cast<std::uint16_t>(last);
+    if (any_hurried) note_deadline(last);
     while (least < last && exceeds(least, end)) {
-      if (hurried[first_hurried] == least) ++first_hurried;
+      if (any_hurried && hurried[first_hurried] == least) ++first_hurried;
       ++least;
     }
     padded = std::clamp(padded, least, last);
@@ -103,14 +106,21 @@ struct SortSplit::Reach {
   }
 
  private:
+  void note_deadline(std::uint32_t item) noexcept {
+    while (after_hurried > first_hurried && columns.left_ns[hurried[after_hurried - 1]] >= columns.left_ns[item]) {
+      --after_hurried;
+    }
+    hurried[after_hurried++] = static_cast<std::uint16_t>(item);
+  }
+  /// Without a branch for each: which of them holds, and how often, cannot be foreseen.
   [[nodiscard]] bool exceeds(std::uint32_t begin, std::uint32_t end) const noexcept {
     const double per_row = columns.per_row_ns[end - 1];
     const double rows = columns.rows[end] - columns.rows[begin];
     const double mean_ns = split.rules_.cost[0] + per_row * rows;
-    return rows > split.max_rows_ || rows * columns.length[end - 1] > split.max_tokens_ ||
-           columns.bytes[end] - columns.bytes[begin] > split.max_bytes_ ||
-           mean_ns * split.rules_.tail95 > columns.left_ns[hurried[first_hurried]] ||
-           per_row > columns.most_per_row[begin];
+    const double left_ns = any_hurried ? columns.left_ns[hurried[first_hurried]] : kNever;
+    return (rows > split.max_rows_) | (rows * columns.length[end - 1] > split.max_tokens_) |
+           (columns.bytes[end] - columns.bytes[begin] > split.max_bytes_) | (mean_ns * split.rules_.tail95 > left_ns) |
+           (per_row > columns.most_per_row[begin]);
   }
   [[nodiscard]] bool is_dense(std::uint32_t begin, std::uint32_t end) const noexcept {
     const double square = columns.length[end - 1] * columns.length[end - 1];

@@ -27,7 +27,7 @@ struct LengthCut {
 /// batch may begin (Fang et al., TurboTransformers, PPoPP 2021).
 class SortSplit {
  public:
-  static constexpr std::uint32_t kMost = 128;
+  static constexpr std::uint32_t kMost = 96;
 
   explicit SortSplit(const BatchRules& rules) noexcept
       : rules_(rules),
@@ -90,6 +90,7 @@ class SortSplit {
   bool sorted_ = false;
   double needed_ns_ = 0;  ///< for all items, without padding and base
   double rows_ = 0;
+  double least_left_ns_ = kNever;
   std::uint64_t longest_ = 0;
   std::array<std::uint32_t, kBuckets> in_bucket_{};
   std::array<Item, kMost> items_{};

@@ -45,7 +45,7 @@ class SortSplit {
     double total_ns = 0;
     std::uint32_t late = 0;  ///< items whose deadline passes, if batches run in the order of their first item
   };
-  /// The cuts of least total time.
+  /// The cuts of least total time. Of one item at least.
   [[nodiscard]] Plan by_length() noexcept;
   /// What batches that grow around the first item left come to.
   [[nodiscard]] Plan by_nearness() noexcept;

@@ -8,6 +8,7 @@
 #include "base/try.hpp"
 #include "engine/guarded_call.hpp"
 #include "engine/isolating_run.hpp"
+#include "queue/batch_caps.hpp"
 #include "request/request_key.hpp"
 
 namespace tidegate {
@@ -104,7 +105,7 @@ Result<std::uint64_t> Pipeline::carry_on(Passage& passage, Engine::Callback& on_
   // tier's or the clock's.
   auto prepared = guarded_prepare(*runners_.begin()->second, std::move(passage.input));
   if (!prepared) return remember(passage, std::move(prepared).error());
-  if (!iterative_) {
+  if (!iterative_ && !fits_batch(prepared->size, options_.batching)) {
     TIDEGATE_TRY(passage.parts,
                  split_oversized(*runners_.begin()->second, *prepared, options_.batching, options_.admission));
   }

@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "base/try.hpp"
-#include "queue/batch_caps.hpp"
 
 namespace tidegate {
 namespace {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "queue/batch_caps.hpp"
 #include "queue/flight_queue.hpp"
 #include "tidegate/queue.hpp"
 #include "tidegate/result.hpp"
@@ -16,6 +17,10 @@ class Admission {
   // No check allocates. `slots` tells how fast the backlog shrinks; a computation in parts is
   // as many `items`, and its size that of all of them.
 
+  /// What check_item asks.
+  [[nodiscard]] bool can_serve(const ItemSize& size) const noexcept {
+    return fits_batch(size, batching_) && fits_queue(size, 1, caps_);
+  }
   /// Error: too_large (this item could never be served).
   [[nodiscard]] Result<void> check_item(const ItemSize& size) const noexcept;
   /// Error: too_large (not even an empty queue would hold it).

@@ -35,11 +35,11 @@ std::optional<LengthCut> BatchFormer::cut_by_length(const Filling& filling, cons
                    outlook.model->tail95(),  outlook.now};
   SortSplit split(rules);
   split.add(anchor.size, anchor.urgent, slack_bucket(anchor, outlook));
-  const std::size_t of_each = std::max<std::size_t>(4, kCutWindow / queue.lines.size());
+  const std::size_t of_each = std::max<std::size_t>(4, SortSplit::kMost / queue.lines.size());
   for (TenantLine* line = queue.lines.first(); line != nullptr; line = LineTree::next(*line)) {
     const bool newest_first = is_newest_first(*line, outlook);
     Flight* flight = newest_first ? line->flights.last() : line->flights.first();
-    for (std::size_t i = 0; i < of_each && flight != nullptr && split.size() < kCutWindow; ++i) {
+    for (std::size_t i = 0; i < of_each && flight != nullptr && !split.full(); ++i) {
       if (flight != &anchor && flight->signature == anchor.signature) {
         split.add(flight->size, flight->urgent, slack_bucket(*flight, outlook));
       }

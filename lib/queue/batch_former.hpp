@@ -106,12 +106,10 @@ class BatchFormer {
   static constexpr std::uint32_t kWindow = 256;
   /// Flights of a line among which a padded batch picks the one of the likest length.
   static constexpr std::uint32_t kLengthWindow = 64;
-  /// Flights that are cut by length.
-  static constexpr std::uint32_t kCutWindow = 80;
   static constexpr double kLeastGain = BatchRules::kLeastGain;
   static constexpr double kBackloggedGain = 0.1;  ///< part of kLeastGain that a full backlog leaves
   static constexpr double kMostPadding = BatchRules::kMostPadding;
-  /// To cut by length takes some 20 us: worth it where three percent of a batch are more.
+  /// To cut by length takes some 10 us: worth it where three percent of a batch are more.
   static constexpr Duration kShortestCutBatch = std::chrono::milliseconds(1);
   static constexpr std::uint32_t kGainMisses = 8;
   /// A flight of more than 1 / kLongShare of max_batch_tokens is long.

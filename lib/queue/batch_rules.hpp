@@ -19,9 +19,9 @@ struct BatchRules {
   double tail95 = 1;            ///< times the mean
   TimePoint now{};
 
-  /// Nanoseconds.
-  [[nodiscard]] double mean(double rows, double longest) const noexcept {
-    return cost[0] + rows * (cost[1] * longest + cost[2] * longest * longest + cost[3]);
+  /// Nanoseconds of one row of a batch whose longest row is that long.
+  [[nodiscard]] double per_row(double longest) const noexcept {
+    return cost[1] * longest + cost[2] * longest * longest + cost[3];
   }
 };
 

@@ -32,9 +32,4 @@ void DeadlineHeap::forget_one() {
   dead_ = 0;
 }
 
-Waiter* DeadlineHeap::first_due(TimePoint now) const noexcept {
-  if (heap_.empty() || heap_.front().when > now) return nullptr;
-  return waiters_.find(heap_.front().waiter);
-}
-
 }  // namespace tidegate

@@ -29,7 +29,9 @@ class DeadlineHeap {
   void forget_one();
 
   /// A live waiter with deadline <= now; nullptr if there is none.
-  [[nodiscard]] Waiter* first_due(TimePoint now) const noexcept;
+  [[nodiscard]] Waiter* first_due(TimePoint now) const noexcept {
+    return earliest() > now || heap_.empty() ? nullptr : waiters_.find(heap_.front().waiter);
+  }
 
   /// kNoDeadline if nobody has a deadline.
   [[nodiscard]] TimePoint earliest() const noexcept { return heap_.empty() ? kNoDeadline : heap_.front().when; }

@@ -30,23 +30,23 @@ enum class FlightState : std::uint8_t {
 };
 
 /// One computation. A flight that does not run has at least one waiter; one that runs may have none.
-struct Flight : SlabNode {
-  void* work = nullptr;  ///< the driver's
-  ItemSize size{};
-  std::uint64_t signature = 0;  ///< those of one batch are equal
-  TimePoint arrival{};
+struct alignas(64) Flight : SlabNode {
+  // Two lines hold what is read where a batch looks at hundreds of flights and takes a few.
   FlightState state = FlightState::queued;
   bool opened = false;         ///< its first waiter has come; later ones have joined
   std::uint8_t overtaken = 0;  ///< batches in which one behind it in its line went first; steps without it
-
   Priority priority = Priority::interactive;  ///< the highest of its waiters'
-  Tenant* tenant = nullptr;                   ///< the first waiter's
-  Deadline urgent = kNoDeadline;              ///< the earliest of its waiters'
-  TimePoint order{};                          ///< its place in its line, then by `sequence`
-  std::uint64_t sequence = 0;                 ///< by arrival
-  std::uint64_t missed = 0;                   ///< the last formation in which it did not fit
   TreeHook<Flight> hook{};
+  ItemSize size{};
+  TimePoint order{};              ///< its place in its line, then by `sequence`
+  std::uint64_t sequence = 0;     ///< by arrival
+  std::uint64_t missed = 0;       ///< the last formation in which it did not fit
+  Deadline urgent = kNoDeadline;  ///< the earliest of its waiters'
+  std::uint64_t signature = 0;    ///< those of one batch are equal
+  TimePoint arrival{};
+  Tenant* tenant = nullptr;  ///< the first waiter's
 
+  void* work = nullptr;  ///< the driver's
   Waiter* first_waiter = nullptr;
   Waiter* last_waiter = nullptr;
   std::uint32_t waiters = 0;

@@ -53,7 +53,9 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   }
   const ItemSize size = size_of(submission);
   const std::uint32_t items = items_of(submission);
-  TIDEGATE_CHECK(check_size(submission, size));
+  if (!submission.parts.empty() || !admission.can_serve(size)) {
+    TIDEGATE_CHECK(check_size(submission, size));
+  }
   const auto room = admission.check_room(size, items, queue, slots);
   if (!room && !admission.can_displace(size, items, submission.priority, queue)) return room.error();
   Tenant* const tenant = tenants.find_or_add(submission.tenant, now);

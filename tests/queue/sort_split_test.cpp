@@ -45,7 +45,7 @@ BatchRules draw_rules(std::mt19937& random) {
 
 /// What a batch of these takes, written down as the rules are told; never, where it may not run.
 double time_of(const BatchRules& rules, std::vector<Waiting> batch) {
-  std::sort(batch.begin(), batch.end(), [](const Waiting& a, const Waiting& b) { return a.length < b.length; });
+  std::stable_sort(batch.begin(), batch.end(), [](const Waiting& a, const Waiting& b) { return a.length < b.length; });
   double rows = 0;
   double bytes = 0;
   double squares = 0;
@@ -95,6 +95,24 @@ double least_over_cuts(const BatchRules& rules, std::vector<Waiting> sorted) {
     least = std::min(least, total);
   }
   return least;
+}
+
+/// The same, of as many items as may be: for every end each begin is tried.
+double least_by_trying(const BatchRules& rules, std::vector<Waiting> sorted) {
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const Waiting& a, const Waiting& b) { return a.length < b.length; });
+  std::vector<double> least(sorted.size() + 1, kNever);
+  least[0] = 0;
+  for (std::size_t end = 1; end <= sorted.size(); ++end) {
+    double rows = 0;
+    for (std::size_t begin = end; begin-- > 0;) {
+      rows += sorted[begin].rows;
+      if (rows > static_cast<double>(rules.max_rows) && begin + 1 < end) break;
+      const auto at = [&](std::size_t i) { return sorted.begin() + static_cast<std::ptrdiff_t>(i); };
+      least[end] = std::min(least[end], least[begin] + time_of(rules, {at(begin), at(end)}));
+    }
+  }
+  return least.back();
 }
 
 /// The least time over all ways to divide the items, in whatever order.
@@ -164,20 +182,37 @@ TEST_CASE("queue 4.13/31: no division at all, sorted or not, takes less time tha
   }
 }
 
-TEST_CASE("queue: beyond 128 items every batch reaches from the longest down, within the rules") {
+TEST_CASE("queue 4.13/31: the cuts of as many items as are planned take what trying every batch takes") {
   std::mt19937 random(33);
-  for (int round = 0; round < 50; ++round) {
+  const auto pick = [&](std::uint32_t low, std::uint32_t high) {
+    return static_cast<std::uint32_t>(low + random() % (high - low + 1));
+  };
+  int merged = 0;
+  for (int round = 0; round < 300; ++round) {
+    CAPTURE(round);
     BatchRules rules = draw_rules(random);
-    rules.max_rows = 16;
-    std::vector<Waiting> waiting(200);
-    for (Waiting& one : waiting) one.length = 1 + random() % 100;
+    rules.max_rows = pick(1, 40);
+    rules.max_tokens = pick(100, 8000);
+    // Equal lengths, few, many, and such as take more than two bytes.
+    const std::uint32_t longest = std::vector<std::uint32_t>{1, 5, 100, 1000, 100'000}[round % 5];
+    if (longest > 1000) rules.max_tokens = 2'000'000;
+    const std::uint32_t one_of = pick(1, 40);
+    std::vector<Waiting> waiting(pick(1, SortSplit::kMost));
+    for (Waiting& one : waiting) {
+      one = {pick(0, one_of) == 0 ? pick(1, 5) : 1, pick(1, longest), pick(0, 9), kNoDeadline};
+      if (pick(0, one_of) == 0) one.deadline = rules.now + Duration(pick(1, 60) * kMilli);
+    }
     const SortSplit::Plan plan = plan_of(rules, waiting);
+    CHECK(plan.total_ns == doctest::Approx(least_by_trying(rules, waiting)).epsilon(1e-9));
+    merged += 2 * plan.batches < waiting.size() ? 1 : 0;
     std::map<std::uint16_t, std::vector<Waiting>> batches;
     for (std::size_t i = 0; i < waiting.size(); ++i) batches[plan.batch_of[i]].push_back(waiting[i]);
     double total = 0;
     for (const auto& [number, batch] : batches) total += time_of(rules, batch);
     CHECK(total == doctest::Approx(plan.total_ns).epsilon(1e-9));
+    CHECK(batches.size() == plan.batches);
   }
+  CHECK(merged > 50);
 }
 
 TEST_CASE("queue: cuts are made where they save three percent and make nobody late, and only there") {

@@ -42,6 +42,11 @@ RequestOptions engine_options(const HostOptions& wishes, const Clock& clock) {
     const Duration timeout(options.timeout_ns);
     if (timeout < kNoDeadline - now) result.deadline = now + timeout;
   }
+  if (options.admit_timeout_ns > 0) {
+    const TimePoint now = clock.now();
+    const Duration wait(options.admit_timeout_ns);
+    result.admit_until = wait < kNoDeadline - now ? now + wait : kNoDeadline;
+  }
   if (options.cache == TIDEGATE_CACHE_REFRESH) result.cache = CacheMode::refresh;
   if (options.cache == TIDEGATE_CACHE_BYPASS) result.cache = CacheMode::bypass;
   if (options.cache == TIDEGATE_CACHE_SIMILAR) result.cache = CacheMode::similar;
@@ -125,7 +130,7 @@ Result<HostOptions> read_options(const tidegate_request_options* given) {
     return Error(ErrorCode::invalid_argument, "options.version is none of TIDEGATE_MODEL_VERSION_*");
   }
   if (options->reserved != 0) return Error(ErrorCode::unsupported, "options.reserved is not 0");
-  if (options->timeout_ns < 0 || options->deadline_ns < 0) {
+  if (options->timeout_ns < 0 || options->deadline_ns < 0 || options->admit_timeout_ns < 0) {
     return Error(ErrorCode::invalid_argument, "options hold a negative time");
   }
   if (options->timeout_ns > 0 && options->deadline_ns > 0) {
@@ -243,6 +248,26 @@ tidegate_status tidegate_announce(tidegate_runtime* runtime, const tidegate_mode
 
 void tidegate_announcement_release(tidegate_announcement* announcement) noexcept {
   if (is_live(announcement)) delete announcement;
+}
+
+tidegate_status tidegate_capacity(tidegate_runtime* runtime, const tidegate_model* model, tidegate_queue_room* room,
+                                  tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check(runtime, "runtime"); !ok) return ok;
+    const auto name = name_of(model, runtime->runtime.get());
+    if (!name) return name.error();
+    auto engine = runtime->runtime->use();
+    if (!engine) return engine.error();
+    const auto left = (*engine)->capacity(*name);
+    if (!left) return left.error();
+    tidegate_queue_room told{};
+    told.waiting = left->waiting;
+    told.items = left->items;
+    told.tokens = left->tokens;
+    told.bytes = left->bytes;
+    told.retry_after_ns = left->retry_after.count();
+    return write_struct(room, told, "room");
+  });
 }
 
 tidegate_status tidegate_submit_text(tidegate_runtime* runtime, const tidegate_model* model, const char* text,

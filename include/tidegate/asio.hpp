@@ -86,7 +86,7 @@ struct StartInfer {
 /// answers a Result and never throws on a refusal. Completes through the handler's
 /// associated executor, never inside this call. Any cancellation type of the
 /// handler's slot cancels the request, which then completes with `cancelled`. The
-/// engine must outlive the completion.
+/// engine must outlive the completion. With RequestOptions::admit_until this call may block, as Engine::infer does.
 template <class CompletionToken>
 auto async_infer(Engine& engine, Request request, CompletionToken&& token) {
   return boost::asio::async_initiate<CompletionToken, void(Result<Response>)>(detail::StartInfer{engine}, token,

@@ -10,6 +10,7 @@
 
 #include "tidegate/cache.hpp"
 #include "tidegate/calibration.hpp"
+#include "tidegate/intake.hpp"
 #include "tidegate/metrics.hpp"
 #include "tidegate/queue.hpp"
 #include "tidegate/scaling.hpp"
@@ -20,6 +21,7 @@ namespace tidegate {
 
 struct EngineOptions {
   CacheOptions cache{};
+  EngineQueueOptions queue{};  ///< caps of all models together
   /// Where completions run; empty = one thread of the engine's own.
   std::shared_ptr<Executor> completions{};
   /// Where batches run; empty = one thread per replica and unit of concurrency,
@@ -49,11 +51,6 @@ struct DrainReport {
   std::uint32_t stuck_batches = 0;  ///< still inside a runner when it ended
 };
 
-/// Says that a request is on its way, for as long as it lives; move-only in effect (copies
-/// count as one). A forgotten one delays batches by max_queue_delay at most, and keeps
-/// the model.
-using Announcement = std::shared_ptr<void>;
-
 /// Thread-safe. Every accepted request completes exactly once: with its answer,
 /// or with deadline_exceeded, cancelled, backend_failed, shutting_down, ... A
 /// refused one changes nothing. Destruction drains with `drain_timeout` and is
@@ -63,6 +60,7 @@ using Announcement = std::shared_ptr<void>;
 class Engine {
  public:
   using Callback = UniqueFunction<void(Result<Response>)>;
+  using ReadyCallback = UniqueFunction<void(Result<QueueRoom>)>;
 
   /// Errors: invalid_argument (names the option and its allowed range),
   /// out_of_memory, unavailable (the system has no thread to give).
@@ -102,7 +100,8 @@ class Engine {
   [[nodiscard]] Result<void> replace_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
   /// Starts one request. Never blocks on the model; costs the caller the look-up in
-  /// memory and, on a miss, the preparation of the input (tokenizing).
+  /// memory and, on a miss, the preparation of the input (tokenizing). With RequestOptions::admit_until it may block
+  /// while the queue is full, but never in a completion callback or a model.
   /// On success `on_done` runs exactly once, later, on the completion executor and
   /// never inside this call. On an error nothing was accepted and `on_done` is
   /// destroyed uncalled: the error is the answer. Errors: not_found (model),
@@ -137,6 +136,12 @@ class Engine {
   /// (Linger::announced), a free replica waits for it. Null where it does not. `infer`
   /// announces itself while it looks up and prepares. Errors: not_found, out_of_memory.
   [[nodiscard]] Result<Announcement> announce(std::string_view model = {});
+
+  /// The room left in a model's queue. Never blocks. Errors: not_found, shutting_down.
+  [[nodiscard]] Result<QueueRoom> capacity(std::string_view model = {}) const;
+  /// Calls back once, on the completion executor, when QueueRoom::any(): with the room there is then (others
+  /// may have been faster), or shutting_down. Errors: not_found, shutting_down, out_of_memory; then it is not called.
+  [[nodiscard]] Result<void> on_ready(ReadyCallback callback, std::string_view model = {});
 
   /// The request completes with `cancelled` unless it has completed already
   /// (false). Other requests joined to the same computation are not disturbed.

@@ -71,6 +71,9 @@ struct RequestOptions {
   /// Completions of equal keys come in the order of acceptance, where the model's
   /// BatchingOptions::ordering is per_key; elsewhere it must be empty. At most 256 bytes.
   std::string ordering_key{};
+  /// While the queue is full the call waits for room until then, `deadline` at most, instead of being refused:
+  /// within its class in order of arrival. Past = never blocks. See Engine::infer.
+  Deadline admit_until = TimePoint::min();
 };
 
 struct Request {

@@ -241,6 +241,15 @@ constexpr std::array kEngineFields{
     text<kDisk, &DiskCacheOptions::module_path>(
         {"cache.disk.module_path", "", "file of the module; empty = beside the library, then the loader's path"},
         kAnyText),
+    integer<kEngine, &EngineOptions::queue, &EngineQueueOptions::max_queued_items>(
+        {"queue.max_queued_items", "items", "most requests waiting, all models together; 0 = no cap"},
+        limits::kEngineItems),
+    integer<kEngine, &EngineOptions::queue, &EngineQueueOptions::max_queued_tokens>(
+        {"queue.max_queued_tokens", "tokens", "most tokens waiting, all models together; 0 = no cap"},
+        limits::kEngineTokens),
+    integer<kEngine, &EngineOptions::queue, &EngineQueueOptions::max_queued_bytes>(
+        {"queue.max_queued_bytes", "bytes", "most input bytes waiting, all models together; 0 = no cap"},
+        limits::kEngineBytes),
     duration<kEngine, &EngineOptions::drain_timeout>(
         {"drain_timeout_ms", "", "how long a runtime that is dropped lets accepted requests finish"},
         limits::kDrainTimeout),

@@ -14,6 +14,7 @@
 #include "engine/engine_impl.hpp"
 #include "engine/guarded_call.hpp"
 #include "engine/options_check.hpp"
+#include "queue/shared_room.hpp"
 
 namespace tidegate {
 namespace {
@@ -30,6 +31,10 @@ std::shared_ptr<Services> make_services(const EngineOptions& options, std::share
       }});
   services->snapshot = std::make_shared<SnapshotKeeper>(options.cache.snapshot, services->cache, services->namespaces);
   services->snapshot->restore();
+  const EngineQueueOptions& caps = options.queue;
+  if (caps.max_queued_items + caps.max_queued_tokens + caps.max_queued_bytes > 0) {
+    services->room = std::make_shared<SharedRoom>(caps);
+  }
   return services;
 }
 
@@ -46,6 +51,18 @@ void collect_shares(const std::vector<CacheShareStats>& shares, std::vector<Metr
     add("tidegate_cache_share_misses_total", "Look-ups in it without an answer", MetricKind::counter,
         share.memory.misses);
   }
+}
+
+void collect_room(const SharedRoom& room, std::vector<MetricSample>& samples) {
+  const auto add = [&](const char* name, const char* help, MetricKind kind, std::uint64_t value) {
+    samples.push_back({name, help, kind, {}, static_cast<double>(value)});
+  };
+  const QueueAmount used = room.used();
+  add("tidegate_engine_queue_items", "Computations waiting, all models", MetricKind::gauge, used.items);
+  add("tidegate_engine_queue_tokens", "Tokens waiting, all models", MetricKind::gauge, used.tokens);
+  add("tidegate_engine_queue_bytes", "Input bytes waiting, all models", MetricKind::gauge, used.bytes);
+  add("tidegate_engine_queue_refused_total", "Requests refused by the caps of all models together", MetricKind::counter,
+      room.refused());
 }
 
 /// Setting up starts threads and reserves memory; what the system refuses is an Error.
@@ -72,6 +89,10 @@ Engine::Impl::Impl(EngineOptions engine_options)
   services->metrics.add_collector([kept = std::weak_ptr(services->snapshot)](std::vector<MetricSample>& samples) {
     if (const auto keeper = kept.lock()) keeper->collect(samples);
   });
+  if (services->room != nullptr) {
+    services->metrics.add_collector(
+        [room = services->room](std::vector<MetricSample>& samples) { collect_room(*room, samples); });
+  }
   services->metrics.add_collector([cache = std::weak_ptr(services->cache)](std::vector<MetricSample>& samples) {
     const auto tiers = cache.lock();
     if (tiers == nullptr) return;
@@ -118,7 +139,7 @@ Result<Engine> Engine::create(EngineOptions options) {
 Result<void> Engine::add_model(std::string name, std::vector<Replica> replicas, ModelOptions options) {
   TIDEGATE_CHECK(check_options(options));
   TIDEGATE_CHECK(check_replicas(name, replicas));
-  TIDEGATE_CHECK(check_longest_item(name, replicas.front().runner->info(), options));
+  TIDEGATE_CHECK(check_longest_item(name, replicas.front().runner->info(), options, impl_->options.queue));
   return contained(
       [&] { return impl_->with_limits_kept(name, [&] { return impl_->add(name, std::move(replicas), options); }); });
 }
@@ -243,6 +264,22 @@ Result<Announcement> Engine::announce(std::string_view model) {
   return contained([&]() -> Result<Announcement> {
     TIDEGATE_TRY(const Impl::Found found, impl_->find(model));
     return found.pipeline->announce();
+  });
+}
+
+Result<QueueRoom> Engine::capacity(std::string_view model) const {
+  return contained([&]() -> Result<QueueRoom> {
+    TIDEGATE_TRY(const Impl::Found found, impl_->find(model));
+    return found.pipeline->room();
+  });
+}
+
+Result<void> Engine::on_ready(ReadyCallback callback, std::string_view model) {
+  return contained([&]() -> Result<void> {
+    TIDEGATE_TRY(const Impl::Found found, impl_->find(model));
+    auto note = std::make_shared<Pipeline::ReadyNote>();
+    note->on_ready = std::move(callback);
+    return found.pipeline->on_ready(std::move(note));
   });
 }
 

@@ -12,6 +12,7 @@ namespace {
 struct ModelCount {
   SchedulerStats stats{};
   std::uint64_t held = 0;
+  std::uint64_t callers_waiting = 0;
   Duration expected{0};
   std::optional<SemanticCacheStats> semantic{};  ///< of the newest version that has it
 };
@@ -56,6 +57,7 @@ void publish(const std::string& model, const ModelCount& count, std::vector<Metr
   gauge("tidegate_parked_items", "Of them, those whose consumers have not taken their chunks", stats.parked_items);
   gauge("tidegate_requests_in_flight", "Requests accepted and not completed", stats.waiters);
   gauge("tidegate_held_requests", "Requests that have ended and wait for those before them", count.held);
+  gauge("tidegate_callers_waiting", "Callers who wait for room in the queue", count.callers_waiting);
   add("tidegate_expected_seconds", "Foreseen until a request that comes now is answered; 0 = not known",
       MetricKind::gauge, std::chrono::duration<double>(count.expected).count());
   counter("tidegate_joined_total", "Requests that joined an equal one in flight", stats.joined);
@@ -198,6 +200,7 @@ void Engine::Impl::collect(std::vector<MetricSample>& samples) const {
     add_counters(count.stats, stats);
     add_gauges(count.stats, stats);
     count.held += one->held();
+    count.callers_waiting += one->callers_waiting();
     count.expected = std::max(count.expected, one->expected_time());
   }
   for (const auto& [name, count] : models) {

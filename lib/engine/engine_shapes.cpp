@@ -52,15 +52,16 @@ struct Chosen {
 /// The measurements, and the replicas of the shape that they are best for.
 class ShapeSearch {
  public:
-  ShapeSearch(const std::string& name, const ShapedModel& model, const ModelOptions& options, const Clock& clock)
-      : name_(name), model_(model), options_(options), clock_(clock), shapes_(shapes_of(model.cores)) {}
+  ShapeSearch(const std::string& name, const ShapedModel& model, const ModelOptions& options,
+              const EngineQueueOptions& caps, const Clock& clock)
+      : name_(name), model_(model), options_(options), caps_(caps), clock_(clock), shapes_(shapes_of(model.cores)) {}
 
   Result<Chosen> run() {
     TIDEGATE_TRY(best_.replicas, load(name_, model_, shapes_.front()));
     best_.shape = shapes_.front();
     const ModelInfo& info = best_.replicas.front().runner->info();
     fingerprint_ = info.fingerprint;
-    TIDEGATE_CHECK(check_longest_item(name_, info, options_));
+    TIDEGATE_CHECK(check_longest_item(name_, info, options_, caps_));
     if (shapes_.size() == 1) return without_measuring("one core has one shape");
     if (options_.calibration.mode == Calibration::off) return without_measuring("calibration is off");
     const ShapeKey key{info.fingerprint, processor_name(), model_.cores};
@@ -145,6 +146,7 @@ class ShapeSearch {
   const std::string& name_;
   const ShapedModel& model_;
   const ModelOptions& options_;
+  const EngineQueueOptions& caps_;
   const Clock& clock_;
   const std::vector<ReplicaShape> shapes_;
   std::vector<Input> inputs_;
@@ -162,7 +164,7 @@ Result<void> Engine::Impl::add_shaped(const std::string& name, ShapedModel model
     return Error(ErrorCode::invalid_argument,
                  fmt::format("model '{}': cores is {}; it must be 1 to {}", name, model.cores, kMostCores));
   }
-  TIDEGATE_TRY(Chosen chosen, ShapeSearch(name, model, model_options, *services->clock).run());
+  TIDEGATE_TRY(Chosen chosen, ShapeSearch(name, model, model_options, options.queue, *services->clock).run());
   const auto place = std::make_shared<ShapedPlace>(std::move(model), std::move(model_options), chosen.shape);
   {
     MutexLock lock(place->mutex);

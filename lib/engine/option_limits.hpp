@@ -75,6 +75,10 @@ inline constexpr TimeRange<Micro> kClassWait{Micro(0), std::chrono::hours(1)};
 inline constexpr Range kQueuedItems{1, 1 << 22};
 inline constexpr Range kQueuedTokens{1, kMostTokens};
 inline constexpr Range kQueuedBytes{1, kMostBytes};
+/// Of all models together; 0 = no cap.
+inline constexpr Range kEngineItems{0, std::int64_t{1} << 32};
+inline constexpr Range kEngineTokens{0, kMostTokens};
+inline constexpr Range kEngineBytes{0, kMostBytes};
 
 inline constexpr TimeRange<Milli> kStuckAfter{Milli(0), std::chrono::hours(24)};
 inline constexpr Range kTenantShare{1, 100};

@@ -146,6 +146,9 @@ Result<void> check_options(const EngineOptions& options) {
       return Error(ErrorCode::invalid_argument, fmt::format("cache.tiers[{}] is empty", i));
     }
   }
+  TIDEGATE_CHECK(in_range("queue.max_queued_items", options.queue.max_queued_items, limits::kEngineItems));
+  TIDEGATE_CHECK(in_range("queue.max_queued_tokens", options.queue.max_queued_tokens, limits::kEngineTokens));
+  TIDEGATE_CHECK(in_range("queue.max_queued_bytes", options.queue.max_queued_bytes, limits::kEngineBytes));
   return in_range("drain_timeout", options.drain_timeout, limits::kDrainTimeout);
 }
 
@@ -191,7 +194,8 @@ Result<void> check_replicas(const std::string& name, const std::vector<Replica>&
   return {};
 }
 
-Result<void> check_longest_item(const std::string& name, const ModelInfo& info, const ModelOptions& options) {
+Result<void> check_longest_item(const std::string& name, const ModelInfo& info, const ModelOptions& options,
+                                const EngineQueueOptions& caps) {
   const auto check = [&](const char* option, std::uint64_t value) -> Result<void> {
     if (info.max_tokens <= value) return {};
     return Error(ErrorCode::invalid_argument,
@@ -200,7 +204,8 @@ Result<void> check_longest_item(const std::string& name, const ModelInfo& info, 
                              name, option, value, info.max_tokens));
   };
   TIDEGATE_CHECK(check("batching.max_batch_tokens", options.batching.max_batch_tokens));
-  return check("admission.max_queued_tokens", options.admission.max_queued_tokens);
+  TIDEGATE_CHECK(check("admission.max_queued_tokens", options.admission.max_queued_tokens));
+  return caps.max_queued_tokens == 0 ? Result<void>() : check("queue.max_queued_tokens", caps.max_queued_tokens);
 }
 
 Result<void> check_options(const StreamOptions& options) {

@@ -15,6 +15,6 @@ namespace tidegate {
 [[nodiscard]] Result<void> check_replicas(const std::string& name, const std::vector<Replica>& replicas);
 /// Texts are cut to max_tokens: the longest must find room in a batch and in the queue.
 [[nodiscard]] Result<void> check_longest_item(const std::string& name, const ModelInfo& info,
-                                              const ModelOptions& options);
+                                              const ModelOptions& options, const EngineQueueOptions& caps);
 
 }  // namespace tidegate

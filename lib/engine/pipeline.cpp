@@ -224,9 +224,19 @@ Result<void> Pipeline::look_for_similar(Passage& passage, PreparedInput& prepare
   return {};
 }
 
+/// Where only room is lacking, a caller who may wait does so.
+Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done, Asking* asking) {
+  const bool waits = may_wait(passage);
+  if (waits) passage.patience = Submission::Patience::waits;
+  auto queued = try_enqueue(passage, prepared, on_done, asking);
+  if (!waits || queued || queued.error().code() != ErrorCode::queue_full) return queued;
+  return wait_for_room(passage, prepared, on_done, asking);
+}
+
 /// Hands the request to the scheduler. On an error an admitted one is still there, for the caller
 /// to end; one that was not is withdrawn, and `on_done` is the caller's as before.
-Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done, Asking* asking) {
+Result<void> Pipeline::try_enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                   Asking* asking) {
   const bool admitted = passage.handle != 0;
   Effects effects;
   Result<void> queued;
@@ -234,7 +244,11 @@ Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine
     MutexLock lock(mutex_);
     // Cancelled or drained meanwhile: it has completed.
     if (admitted && waiters_.find(passage.handle) == nullptr) return {};
-    if (!admitted) TIDEGATE_CHECK(admit(passage));
+    if (!admitted) {
+      TIDEGATE_CHECK(admit(passage));
+      const bool behind = line_.comes_before(passage.options.priority, passage.place);
+      passage.standing = behind ? Submission::Standing::behind : Submission::Standing::first;
+    }
     PendingRequest& waiter = *passage.waiter;
     const TimePoint now = services_->clock->now();
     const bool answered = answered_meanwhile(passage, waiter);
@@ -246,6 +260,7 @@ Result<void> Pipeline::enqueue(Passage& passage, PreparedInput& prepared, Engine
     } else if (!admitted) {
       withdraw(waiter);
       passage.handle = 0;
+      claim_room(passage);
     }
     effects = take_effects(now, asking != nullptr && queued ? &waiter : nullptr);
     if (answered) conclude(waiter, now, effects);
@@ -270,9 +285,20 @@ Result<void> Pipeline::submit(TimePoint now, Passage& passage, PreparedInput& pr
     // A refresh wants a new computation, which later requests may join.
     const bool refresh = passage.options.cache == CacheMode::refresh;
     const auto joining = refresh ? Submission::Joining::never : Submission::Joining::allowed;
-    const auto accepted =
-        core_.submit(now, {passage.waiter, work, prepared.size, passage.options.deadline, passage.key, joining,
-                           passage.options.priority, passage.options.tenant, prepared.signature, parts});
+    Submission submission{passage.waiter,
+                          work,
+                          prepared.size,
+                          passage.options.deadline,
+                          passage.key,
+                          joining,
+                          passage.options.priority,
+                          passage.options.tenant,
+                          prepared.signature,
+                          parts};
+    submission.patience = passage.patience;
+    if (passage.place != nullptr) submission.claim = &passage.place->claim;
+    submission.standing = passage.standing;
+    const auto accepted = core_.submit(now, submission);
     if (accepted) {
       passage.waiter->core_id = accepted->id;
       passage.waiter->stage = PendingRequest::Stage::scheduled;
@@ -352,6 +378,7 @@ BatchEnd Pipeline::compute(BatchJob& job) noexcept {
     items[i].state = std::move(work.state);
   }
   const ReplicaId replica = job.lease->replica();
+  const NoWaiting model;
   const BatchEnd end = run_isolating(*runners_.at(replica), items);
   job.computed = services_->clock->now();
   const bool split = end != BatchEnd::ran && std::any_of(items.begin(), items.end(), is_good);

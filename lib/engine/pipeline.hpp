@@ -15,6 +15,7 @@
 #include "cache/tiered_cache.hpp"
 #include "engine/batch_job.hpp"
 #include "engine/model_metrics.hpp"
+#include "engine/room_line.hpp"
 #include "engine/services.hpp"
 #include "engine/shared_pool.hpp"
 #include "engine/similar_stage.hpp"
@@ -39,10 +40,11 @@ namespace tidegate {
 /// What the pools and the scheduler give, and what is handed from one to the other, is touched
 /// under mutex_; what may call the host's code (the end of an input, an answer or a
 /// callback) is done outside.
-class Pipeline : public std::enable_shared_from_this<Pipeline> {
+class Pipeline final : public std::enable_shared_from_this<Pipeline>, public RoomListener {
  public:
   Pipeline(std::string name, std::vector<Replica> replicas, const ModelOptions& options,
            std::shared_ptr<Services> services, std::shared_ptr<SimilarStage> similar = {});
+  ~Pipeline() override;
 
   /// Reads the kept profile or measures the first replica; before `start`. A model that has
   /// neither is served all the same. Error: it fails on its own samples.
@@ -76,6 +78,20 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// While the result lives, a free slot may wait for a request (Linger::announced); null
   /// where nothing waits for announced ones.
   [[nodiscard]] std::shared_ptr<void> announce();
+
+  // Room in the queue (pipeline_room.cpp).
+
+  /// Somebody who is told once that there is room.
+  struct ReadyNote {
+    Engine::ReadyCallback on_ready;
+    std::atomic<bool> told{false};
+  };
+  /// Errors: shutting_down.
+  [[nodiscard]] Result<QueueRoom> room();
+  [[nodiscard]] std::uint32_t callers_waiting() const;
+  /// Errors: shutting_down; then it is not told. May throw std::bad_alloc.
+  [[nodiscard]] Result<void> on_ready(std::shared_ptr<ReadyNote> note);
+  void room_came() noexcept override;
 
   // Replacement by a newer version (pipeline_succession.cpp).
 
@@ -133,7 +149,10 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
     std::vector<PreparedInput> parts{};          ///< of an input that is larger than a batch
     bool renews = false;                         ///< for nobody, and so in no line
     bool awaited = false;                        ///< the caller waits for the end
-    std::uint64_t handle = 0;                    ///< 0 = not admitted yet
+    Submission::Patience patience = Submission::Patience::none;
+    Submission::Standing standing = Submission::Standing::first;
+    RoomPlace* place = nullptr;        ///< of a caller who waits for room
+    std::uint64_t handle = 0;          ///< 0 = not admitted yet
     PendingRequest* waiter = nullptr;  ///< of an admitted one; an awaited one's stays until its caller vacates it
   };
   /// What one event of the scheduler asks to be done outside the lock.
@@ -151,7 +170,7 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   /// What others have asked to be told of, to be called outside the lock.
   struct Notes {
     std::vector<UniqueFunction<void()>> of_idle, of_lines;
-    void tell() noexcept;
+    std::vector<std::shared_ptr<ReadyNote>> of_ready;
   };
   /// The request whose `infer` a thread is in (pipeline.cpp).
   class Asking;
@@ -168,6 +187,8 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
                                               Asking& asking);
   [[nodiscard]] Result<void> enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
                                      Asking* asking);
+  [[nodiscard]] Result<void> try_enqueue(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                         Asking* asking);
   [[nodiscard]] Result<void> admit(Passage& passage) TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] Result<void> submit(TimePoint now, Passage& passage, PreparedInput& prepared) noexcept
       TIDEGATE_REQUIRES(mutex_);
@@ -187,6 +208,21 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   void take_back(Work& work) noexcept TIDEGATE_REQUIRES(mutex_);
   void fill_parts(Work& whole, std::vector<PreparedInput>& inputs) noexcept TIDEGATE_REQUIRES(mutex_);
   void end_batch(TimePoint now, BatchJob& job, BatchEnd end) noexcept TIDEGATE_REQUIRES(mutex_);
+
+  // room in the queue (pipeline_room.cpp)
+  class RoomWait;
+  [[nodiscard]] bool may_wait(const Passage& passage) const noexcept;
+  /// Tries again and again, whenever there may be room and it is the caller's turn.
+  [[nodiscard]] Result<void> wait_for_room(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
+                                           Asking* asking);
+  void claim_room(Passage& passage) noexcept TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] QueueRoom room_now() noexcept TIDEGATE_REQUIRES(mutex_);
+  [[nodiscard]] bool is_ready_due() noexcept TIDEGATE_REQUIRES(mutex_);
+  void tell(Notes& notes) noexcept;
+  void tell_ready(const std::shared_ptr<ReadyNote>& note) noexcept;
+  void call(ReadyNote& note) noexcept;
+  void hand_notes_to(Pipeline& successor) noexcept;
+  void tell_room() noexcept;
 
   // completions in order (pipeline_order.cpp)
   [[nodiscard]] Result<void> check_order(const RequestOptions& options) const TIDEGATE_REQUIRES(mutex_);
@@ -293,6 +329,10 @@ class Pipeline : public std::enable_shared_from_this<Pipeline> {
   BatchJobPool jobs_ TIDEGATE_GUARDED_BY(mutex_);
   std::shared_ptr<Pipeline> successor_ TIDEGATE_GUARDED_BY(mutex_);  ///< has taken requests of this one
   DeliveryOrder order_ TIDEGATE_GUARDED_BY(mutex_);
+  RoomLine line_ TIDEGATE_GUARDED_BY(mutex_);  ///< callers who wait for room
+  std::vector<std::shared_ptr<ReadyNote>> ready_notes_ TIDEGATE_GUARDED_BY(mutex_);
+  std::uint64_t departures_seen_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< by the first of the line
+  SharedRoom::Place listening_;                                    ///< for them, to the room of all models
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
   bool drains_later_ TIDEGATE_GUARDED_BY(mutex_) = false;         ///< once nobody is in a look-up
   std::string profile_path_ TIDEGATE_GUARDED_BY(mutex_);          ///< empty = the profile is not kept, or not any more

@@ -40,7 +40,12 @@ Pipeline::Pipeline(std::string name, std::vector<Replica> replicas, const ModelO
     runners_.emplace(id, std::move(replica.runner));
     if (iterative_) slot_replicas_.insert(slot_replicas_.end(), replica.options.concurrency, id);
   }
+  if (services_->room != nullptr) core_.share_room(*services_->room);
   version_scope_ = InvalidationTable::of_version(info().fingerprint);
+}
+
+Pipeline::~Pipeline() {
+  if (services_->room != nullptr) services_->room->leave(listening_);
 }
 
 void Pipeline::start(std::shared_ptr<Executor> workers) {
@@ -81,6 +86,7 @@ Pipeline::Effects Pipeline::take_effects(TimePoint now, PendingRequest* own) noe
     if (work->let_go()) work->next = std::exchange(effects.spent, work);
   }
   commands.retire.clear();
+  if (!line_.empty() && std::exchange(departures_seen_, core_.departures()) != core_.departures()) line_.call_first();
   ++performing_;
   return effects;
 }
@@ -118,7 +124,8 @@ void Pipeline::take_batches(Effects& effects, std::vector<RunBatch>& batches, Pe
 
 bool Pipeline::need_nothing(const Effects& effects) noexcept {
   if (!effects.empty() || (lane_ != nullptr && lane_->has_offers())) return false;
-  if (drains_later_ || lines_are_done()) return false;
+  if (drains_later_ || lines_are_done() || is_ready_due()) return false;
+  if (services_->room != nullptr && services_->room->must_tell()) return false;
   --performing_;
   return true;
 }
@@ -218,7 +225,8 @@ void Pipeline::perform(Effects effects) noexcept {
       performed_.notify_all();
       notes = take_notes();
     }
-    notes.tell();
+    tell(notes);
+    tell_room();
     if (lane_ != nullptr) lane_->tell_offers();
     // After it has counted as performed: a callback may drain.
     if (refusal) deliver(handle, &*refusal);
@@ -270,6 +278,7 @@ std::optional<Error> Pipeline::post_delivery(std::uint64_t handle) noexcept {
 }
 
 void Pipeline::tell(PendingRequest& ended) noexcept {
+  const NoWaiting callback;
   Engine::Callback on_done = std::move(ended.on_done);
   Result<Response> result = end_of(ended);
   try {
@@ -402,6 +411,7 @@ void Pipeline::close() noexcept {
     // Requests still in a look-up are accepted and must be let in, so the scheduler
     // itself starts to drain only when there are none.
     drains_later_ = true;
+    line_.call_all();
     effects = take_effects(services_->clock->now());
   }
   perform(std::move(effects));
@@ -412,6 +422,7 @@ std::uint64_t Pipeline::fail_remaining() noexcept {
   {
     MutexLock lock(mutex_);
     closed_ = true;
+    line_.call_all();
     const TimePoint now = services_->clock->now();
     core_.fail_remaining(now);
     effects = take_effects(now);
@@ -445,12 +456,8 @@ Pipeline::Notes Pipeline::take_notes() noexcept {
   Notes notes;
   if (is_idle()) notes.of_idle.swap(idle_notes_);
   if (lines_are_done()) notes.of_lines.swap(line_notes_);
+  if (is_ready_due()) notes.of_ready.swap(ready_notes_);
   return notes;
-}
-
-void Pipeline::Notes::tell() noexcept {
-  for (UniqueFunction<void()>& note : of_idle) note();
-  for (UniqueFunction<void()>& note : of_lines) note();
 }
 
 std::vector<BatchDecision> Pipeline::decisions() const {

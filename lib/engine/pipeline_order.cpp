@@ -118,9 +118,10 @@ Pipeline::Effects Pipeline::vacate(PendingRequest* first) noexcept {
       waiters_.vacate(one);
     }
     release(spent);
-    if (!next.empty() || lines_are_done()) notes = take_notes();
+    line_.call_first();  // a place in a line of the completions may be what it lacks
+    if (!next.empty() || lines_are_done() || is_ready_due()) notes = take_notes();
   }
-  notes.tell();
+  tell(notes);
   return next;
 }
 

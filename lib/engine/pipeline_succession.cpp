@@ -41,6 +41,7 @@ void Pipeline::hand_rates_to(Pipeline& successor) const noexcept {
 }
 
 void Pipeline::hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept {
+  hand_notes_to(*successor);
   // What an iterative model has begun lies in its replicas, and lines end with their version.
   if (options_.batching.ordering != Ordering::none || iterative_ || successor->iterative_ ||
       !takes_inputs_of(successor->info(), info()))

@@ -11,6 +11,7 @@
 namespace tidegate {
 
 class CacheNamespaces;
+class SharedRoom;
 class SnapshotKeeper;
 class TieredCache;
 
@@ -22,6 +23,7 @@ struct Services {
   std::shared_ptr<TieredCache> cache;
   std::shared_ptr<CacheNamespaces> namespaces;
   std::shared_ptr<SnapshotKeeper> snapshot;
+  std::shared_ptr<SharedRoom> room{};  ///< what the queues of all models share; null where they have no caps in common
   Registry metrics;
   /// Shared with alarms and look-ups, which may outlive the services.
   std::shared_ptr<Visits> visits = std::make_shared<Visits>();

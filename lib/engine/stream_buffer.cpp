@@ -85,6 +85,7 @@ Stream::Buffer::Taken Stream::Buffer::take() noexcept {
 }
 
 void Stream::Buffer::deliver() noexcept {
+  const NoWaiting callback;
   OnNext on_next;
   OnReady on_ready;
   std::optional<Taken> taken;

@@ -25,7 +25,52 @@ Result<void> Admission::check_item(const ItemSize& size) const noexcept {
 }
 
 Result<void> Admission::check_queue(const ItemSize& size, std::size_t items) const noexcept {
-  return check_queue_caps(size, items, caps_);
+  TIDEGATE_CHECK(check_queue_caps(size, items, caps_));
+  if (shared_ == nullptr) return {};
+  const QueueAmount& most = shared_->caps();
+  TIDEGATE_CHECK(check_cap("the request makes more parts than queue.max_queued_items", items, most.items));
+  TIDEGATE_CHECK(check_cap("the request has more tokens than queue.max_queued_tokens", size.tokens, most.tokens));
+  return check_cap("the request has more bytes than queue.max_queued_bytes", size.bytes, most.bytes);
+}
+
+/// What waits of the classes below `priority`.
+QueueAmount Admission::below(Priority priority, const FlightQueue& queue) noexcept {
+  QueueAmount amount;
+  for (std::size_t i = index_of(priority) + 1; i < kPriorities; ++i) {
+    const ClassQueue& one = queue.of(static_cast<Priority>(i));
+    amount.items += one.items;
+    amount.tokens += one.total.tokens;
+    amount.bytes += one.total.bytes;
+  }
+  return amount;
+}
+
+Result<QueueAmount> Admission::take_shared(const ItemSize& size, std::uint32_t items, const FlightQueue& queue,
+                                           std::uint32_t slots, const SharedRoom::Asker& asker) const noexcept {
+  const auto taken = shared_->take({items, size.tokens, size.bytes}, below(asker.priority, queue), asker);
+  const auto full = [&](auto& message) -> Error {
+    return Error(ErrorCode::queue_full, message)
+        .with_numbers(clamped(taken.observed), clamped(taken.limit))
+        .with_retry_after(retry_after(queue, slots));
+  };
+  switch (taken.verdict) {
+    case SharedRoom::Verdict::items:
+      return full("the queues of all models are full: queue.max_queued_items requests wait");
+    case SharedRoom::Verdict::tokens:
+      return full("the queues of all models are full: waiting tokens would exceed queue.max_queued_tokens");
+    case SharedRoom::Verdict::bytes:
+      return full("the queues of all models are full: waiting bytes would exceed queue.max_queued_bytes");
+    case SharedRoom::Verdict::others_wait:
+      return full(
+          "the queues of all models are full: callers wait for room under queue.max_queued_items, tokens or bytes");
+    case SharedRoom::Verdict::there: break;
+  }
+  return taken.missing;
+}
+
+QueueAmount Admission::left(const FlightQueue& queue) const noexcept {
+  return {caps_.max_queued_items - queue.items(), caps_.max_queued_tokens - queue.tokens(),
+          caps_.max_queued_bytes - queue.bytes()};
 }
 
 Result<void> Admission::check_room(const ItemSize& size, std::uint32_t items, const FlightQueue& queue,
@@ -77,7 +122,7 @@ bool Admission::can_displace(const ItemSize& size, std::uint32_t count, Priority
 
 bool Admission::is_full(const FlightQueue& queue) const noexcept {
   return queue.items() >= caps_.max_queued_items || queue.tokens() >= caps_.max_queued_tokens ||
-         queue.bytes() >= caps_.max_queued_bytes;
+         queue.bytes() >= caps_.max_queued_bytes || (shared_ != nullptr && shared_->is_full());
 }
 
 void Admission::record_batch(Duration duration) noexcept {

@@ -5,6 +5,7 @@
 
 #include "queue/batch_caps.hpp"
 #include "queue/flight_queue.hpp"
+#include "queue/shared_room.hpp"
 #include "tidegate/queue.hpp"
 #include "tidegate/result.hpp"
 
@@ -19,7 +20,7 @@ class Admission {
 
   /// What check_item asks.
   [[nodiscard]] bool can_serve(const ItemSize& size) const noexcept {
-    return fits_batch(size, batching_) && fits_queue(size, 1, caps_);
+    return shared_ == nullptr && fits_batch(size, batching_) && fits_queue(size, 1, caps_);
   }
   /// Error: too_large (this item could never be served).
   [[nodiscard]] Result<void> check_item(const ItemSize& size) const noexcept;
@@ -31,6 +32,14 @@ class Admission {
   /// Error: quota_exceeded (the tenant holds its share while others wait).
   [[nodiscard]] Result<void> check_share(const Tenant& tenant, std::uint32_t items, const FlightQueue& queue,
                                          std::uint32_t slots) const noexcept;
+
+  // What all queues of the engine share; nothing where they share no caps.
+  void share_room(SharedRoom& room) noexcept { shared_ = &room; }
+  [[nodiscard]] SharedRoom* shared() const noexcept { return shared_; }
+  /// Takes the room. Answers what is to be displaced for it, within the classes below. Error: queue_full (which
+  /// cap, its numbers, retry_after).
+  [[nodiscard]] Result<QueueAmount> take_shared(const ItemSize& size, std::uint32_t items, const FlightQueue& queue,
+                                                std::uint32_t slots, const SharedRoom::Asker& asker) const noexcept;
 
   /// There would be room if everything of the classes below were gone.
   [[nodiscard]] bool can_displace(const ItemSize& size, std::uint32_t count, Priority priority,
@@ -45,6 +54,9 @@ class Admission {
   /// kAssumedBatch before the first batch.
   [[nodiscard]] Duration mean_batch() const noexcept { return Duration(static_cast<std::int64_t>(batch_ns_)); }
 
+  /// Room in this queue, whatever waits elsewhere.
+  [[nodiscard]] QueueAmount left(const FlightQueue& queue) const noexcept;
+
   /// The time to work off what waits now, between kShortestRetry and kLongestRetry.
   [[nodiscard]] Duration retry_after(const FlightQueue& queue, std::uint32_t slots) const noexcept;
 
@@ -58,8 +70,11 @@ class Admission {
   static constexpr Duration kLongestRetry = std::chrono::seconds(60);
 
  private:
+  [[nodiscard]] static QueueAmount below(Priority priority, const FlightQueue& queue) noexcept;
+
   BatchingOptions batching_;
   AdmissionOptions caps_;
+  SharedRoom* shared_ = nullptr;
   double batch_ns_ = static_cast<double>(kAssumedBatch.count());  ///< exponentially weighted mean
   std::uint64_t batches_ = 0;
 };

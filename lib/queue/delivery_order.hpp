@@ -68,6 +68,7 @@ class DeliveryOrder {
   /// Whether nobody comes before the request if it enters now.
   [[nodiscard]] bool is_free(const RequestOptions& options) const;
   [[nodiscard]] bool full() const noexcept { return size_ >= limit_; }
+  [[nodiscard]] std::uint32_t left() const noexcept { return size_ < limit_ ? limit_ - size_ : 0; }  ///< turns
 
   /// Whether a request is told by the thread that tells its neighbours, or by another.
   enum class Telling : std::uint8_t { in_list, apart };

@@ -66,6 +66,7 @@ void FlightQueue::unlink(Flight& flight) noexcept {
   --flight.tenant->queued;
   total_.subtract(flight.size);
   list_.remove(flight);
+  ++departures_;
 }
 
 void FlightQueue::move(Flight& flight, Priority priority, Deadline urgent) noexcept {

@@ -59,6 +59,7 @@ class FlightQueue {
 
   [[nodiscard]] Flight* oldest() const noexcept { return list_.front(); }
   [[nodiscard]] bool empty() const noexcept { return list_.empty(); }
+  [[nodiscard]] std::uint64_t departures() const noexcept { return departures_; }  ///< so far
   [[nodiscard]] std::uint32_t items() const noexcept { return list_.size(); }
   [[nodiscard]] const BatchShape& total() const noexcept { return total_; }
   [[nodiscard]] std::uint64_t rows() const noexcept { return total_.rows; }
@@ -77,6 +78,7 @@ class FlightQueue {
 
   FlightList list_;
   BatchShape total_{};
+  std::uint64_t departures_ = 0;
   std::array<ClassQueue, kPriorities> classes_{};
 };
 

@@ -56,8 +56,12 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   if (!submission.parts.empty() || !admission.can_serve(size)) {
     TIDEGATE_CHECK(check_size(submission, size));
   }
+  if (submission.standing == Submission::Standing::behind) return behind_others(submission, size, items);
   const auto room = admission.check_room(size, items, queue, slots);
-  if (!room && !admission.can_displace(size, items, submission.priority, queue)) return room.error();
+  if (!room && !admission.can_displace(size, items, submission.priority, queue)) {
+    TIDEGATE_CHECK(check_without_room(submission, size, items));
+    return room.error();
+  }
   Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
   if (tenant == nullptr) return no_place_for_tenant();
   TIDEGATE_CHECK(admission.check_share(*tenant, items, queue, slots));
@@ -70,11 +74,34 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   if (stepping) steps.make_room(flights.size() + 1);
   if (submission.key) in_flight.make_room();
   make_room(commands.retire, commands.retire.size() + flights.size() + opened);
+  QueueAmount missing;
+  if (admission.shared() != nullptr) {
+    TIDEGATE_TRY(missing, take_shared(submission, size, items));
+  }
   // Accepted: nothing below can fail.
-  if (!room) displace(size, items);
+  if (!room || missing != QueueAmount{}) displace(size, items, missing);
   if (pays) TenantTable::charge(*tenant, size.tokens, now);
   Flight& flight = open_flight(submission, *tenant);
   return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
+}
+
+/// What would refuse the request though there were room: who waits for room learns it at once.
+Result<void> SchedulerCore::State::check_without_room(const Submission& submission, const ItemSize& size,
+                                                      std::uint32_t items) {
+  if (submission.patience == Submission::Patience::none) return {};
+  Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
+  if (tenant == nullptr) return no_place_for_tenant();
+  TIDEGATE_CHECK(admission.check_share(*tenant, items, queue, slots));
+  if (submission.rates == Submission::Rates::charged) {
+    TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
+  }
+  return check_deadline(submission, size);
+}
+
+Error SchedulerCore::State::behind_others(const Submission& submission, const ItemSize& size, std::uint32_t items) {
+  if (auto other = check_without_room(submission, size, items); !other) return std::move(other).error();
+  return Error(ErrorCode::queue_full, "the queue is full: callers of this class or a higher one wait for room")
+      .with_retry_after(admission.retry_after(queue, slots));
 }
 
 Error SchedulerCore::State::no_place_for_tenant() noexcept {
@@ -144,9 +171,14 @@ Result<void> SchedulerCore::State::check_deadline(const Submission& submission, 
       .with_retry_after(std::max(Admission::kShortestRetry, retry));
 }
 
-/// Makes room: of the lowest class, who would run last goes first.
-void SchedulerCore::State::displace(const ItemSize& size, std::uint32_t items) noexcept {
-  while (!admission.check_room(size, items, queue, slots)) {
+/// Makes room, and gives up what is missing of the shared room: of the lowest class, who would run last goes first.
+void SchedulerCore::State::displace(const ItemSize& size, std::uint32_t items, const QueueAmount& missing) noexcept {
+  const QueueAmount had{queue.items(), queue.tokens(), queue.bytes()};
+  const auto lacks = [&] {
+    return had.items - queue.items() < missing.items || had.tokens - queue.tokens() < missing.tokens ||
+           had.bytes - queue.bytes() < missing.bytes || !admission.check_room(size, items, queue, slots);
+  };
+  while (lacks()) {
     Priority lowest = Priority::batch;
     while (queue.of(lowest).items == 0) lowest = static_cast<Priority>(index_of(lowest) - 1);
     Flight& last = owner_of(former.last_to_run(*queue.of(lowest).lines.last(), outlook()));

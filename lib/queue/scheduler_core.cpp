@@ -33,6 +33,7 @@ void SchedulerCore::State::settle() noexcept {
     starved = true;
   }
   if (lender != nullptr && !denied) lender->decline();
+  if (admission.shared() != nullptr) give_back_shared();
   stats.queued_items = queue.items();
   stats.queued_tokens = queue.tokens();
   stats.queued_bytes = queue.bytes();
@@ -162,9 +163,8 @@ void SchedulerCore::State::start_batch(StepSlot* slot) {
     works = std::move(spare_works.back());
     spare_works.pop_back();
   }
-  constexpr std::size_t kLeastRoom = 16;  // so that small batches of all sizes find room at once
   const std::size_t going_on = slot != nullptr ? slot->ready.size() : 0;
-  make_room(works, std::max(kLeastRoom, former.most_flights(queue) + going_on));
+  make_room(works, std::max(kLeastWorks, former.most_flights(queue) + going_on));
   std::vector<StepResult> results;
   if (slot != nullptr) results.reserve(works.capacity());
   make_room(commands.run, commands.run.size() + 1);
@@ -363,8 +363,11 @@ Result<SchedulerCore::Accepted> SchedulerCore::submit(TimePoint now, const Submi
   State& state = *state_;
   state.begin(now);
   const std::uint64_t without_place = state.stats.refused_tenants;
+  state.lacked_shared = false;
   Result<Accepted> accepted = state.accept(submission);
-  if (!accepted) {
+  const bool comes_back = !accepted && accepted.error().code() == ErrorCode::queue_full &&
+                          submission.patience == Submission::Patience::waits;
+  if (!accepted && !comes_back) {
     switch (accepted.error().code()) {
       case ErrorCode::shutting_down: ++state.stats.refused_draining; break;
       case ErrorCode::too_large: ++state.stats.refused_too_large; break;
@@ -379,7 +382,8 @@ Result<SchedulerCore::Accepted> SchedulerCore::submit(TimePoint now, const Submi
     return code == ErrorCode::queue_full ||
            (code == ErrorCode::overloaded && state.stats.refused_tenants == without_place);
   };
-  if (accepted ? !accepted->joined : is_want_of_room(accepted.error().code())) state.count_arrival(submission);
+  const bool counts = accepted ? !accepted->joined : !comes_back && is_want_of_room(accepted.error().code());
+  if (counts) state.count_arrival(submission);
   state.settle();
   return accepted;
 }

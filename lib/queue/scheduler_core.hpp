@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "queue/shared_room.hpp"
 #include "tidegate/lane_load.hpp"
 #include "tidegate/queue.hpp"
 #include "tidegate/runner.hpp"
@@ -53,6 +54,13 @@ struct Submission {
   /// Whether the tenant's rates are asked and charged; not again where another queue has done it.
   enum class Rates : std::uint8_t { charged, paid };
   Rates rates = Rates::charged;
+  const SharedRoom::Place* claim = nullptr;  ///< its caller's, of the room that is shared with other queues
+  /// `waits`: where only room is lacking, the caller waits for it and submits again, so that refusal counts as nothing.
+  enum class Patience : std::uint8_t { none, waits };
+  Patience patience = Patience::none;
+  /// `behind`: callers who wait for room come first, so none is there for this one.
+  enum class Standing : std::uint8_t { first, behind };
+  Standing standing = Standing::first;
 };
 
 /// How a waiter ended.
@@ -272,6 +280,18 @@ class SchedulerCore {
   /// From now on every batch needs a slot of `lender`'s, besides one of its own. Before the
   /// first event; `lender` outlives the core. A lingering queue wants no slot meanwhile.
   void share_slots(SlotLender& lender) noexcept;
+
+  /// From now on what waits needs room of `room`, besides that of its own caps. Before the first event;
+  /// `room` outlives the core.
+  void share_room(SharedRoom& room) noexcept;
+
+  /// Computations that have left the queue and batches that have ended, so far: grows whenever there may be room.
+  [[nodiscard]] std::uint64_t departures() const noexcept;
+  /// Whether the last request that was refused lacked no room but the shared one.
+  [[nodiscard]] bool lacked_shared_room() const noexcept;
+
+  /// What is left for newcomers of this class, without those that would have to give way; nothing while draining.
+  [[nodiscard]] QueueRoom room(Priority priority) noexcept;
 
   /// What the queue knows of the model's speed, to be taught before the first event.
   [[nodiscard]] LatencyModel& latency() noexcept;

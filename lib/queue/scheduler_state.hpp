@@ -85,7 +85,15 @@ struct SchedulerCore::State {
   Result<void> check_deadline(const Submission& submission, const ItemSize& size) noexcept;
   [[nodiscard]] double estimated_time(TimePoint from, const ItemSize& size,
                                       const Submission& submission) const noexcept;
-  void displace(const ItemSize& size, std::uint32_t items) noexcept;
+  void displace(const ItemSize& size, std::uint32_t items, const QueueAmount& missing) noexcept;
+  // The room that is shared with other queues.
+  Result<void> check_without_room(const Submission& submission, const ItemSize& size, std::uint32_t items);
+  [[nodiscard]] Error behind_others(const Submission& submission, const ItemSize& size, std::uint32_t items);
+  [[nodiscard]] bool starts_at_once() noexcept;
+  void make_room_for_batch();
+  [[nodiscard]] Result<QueueAmount> take_shared(const Submission& submission, const ItemSize& size,
+                                                std::uint32_t items);
+  void give_back_shared() noexcept;
   [[nodiscard]] Flight* joinable(const Digest& key) const noexcept;
   Flight& open_flight(const Submission& submission, Tenant& tenant) noexcept;
   Result<void> check_size(const Submission& submission, const ItemSize& size) const noexcept;
@@ -142,6 +150,8 @@ struct SchedulerCore::State {
   bool draining = false;
   bool denied = false;           // a batch could start but for the lender
   SlotLender* lender = nullptr;  // null = the slots are nobody else's
+  bool lacked_shared = false;    // the last refusal was of the shared room
+  QueueAmount held{};            // of the shared room: at least what waits
   bool starved = false;          // there was no memory for a batch that could start
   TimePoint now{TimePoint::min()};
 
@@ -156,7 +166,8 @@ struct SchedulerCore::State {
   Commands commands;
   static constexpr std::size_t kFirstRoom = 64;  // so that the first requests need not grow the lists one by one
   static constexpr std::size_t kMostSpareLists = 64;
-  std::vector<std::vector<void*>> spare_works;  // empty, with room
+  static constexpr std::size_t kLeastWorks = 16;  // so that small batches of all sizes find room at once
+  std::vector<std::vector<void*>> spare_works;    // empty, with room
   SchedulerStats stats;
 
   /// Flights a slot keeps for each place in a batch, unless max_sequences says otherwise.

@@ -2,8 +2,10 @@
 // to the end of its completion. What the model makes its answers of is the model's.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <new>
 #include <string>
@@ -83,13 +85,18 @@ Request request(char letter, CacheMode mode, Deadline deadline = kNoDeadline) {
   return {"", std::string(3, letter), {.deadline = deadline, .cache = mode}};
 }
 
-/// Of many calls of `round`, after as many that let grow what must grow.
+/// Of 300 calls of `round`, after as many that let grow what must grow. How many requests are under way at once is the
+/// scheduler's affair: a new peak makes something grow once more, so a few attempts are made to go without one.
 template <class Round>
 std::size_t allocations_once_warm(Round&& round) {
   for (int i = 0; i < 300; ++i) round();
-  const std::size_t before = allocations;
-  for (int i = 0; i < 300; ++i) round();
-  return allocations - before;
+  std::size_t fewest = std::numeric_limits<std::size_t>::max();
+  for (int attempt = 0; attempt < 5 && fewest > 0; ++attempt) {
+    const std::size_t before = allocations;
+    for (int i = 0; i < 300; ++i) round();
+    fewest = std::min<std::size_t>(fewest, allocations - before);
+  }
+  return fewest;
 }
 
 /// Hands in `count` requests and waits for their ends.

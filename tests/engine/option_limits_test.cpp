@@ -86,7 +86,7 @@ int check_bounds(std::span<const Field<Target>> fields) {
 }  // namespace
 
 TEST_CASE("options: the published bounds of every integer key are accepted and one beyond is refused") {
-  CHECK(check_bounds(config::engine_fields()) == 31);
+  CHECK(check_bounds(config::engine_fields()) == 34);
   CHECK(check_bounds(config::model_fields()) == 40);
 }
 

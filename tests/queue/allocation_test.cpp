@@ -9,7 +9,7 @@
 
 namespace {
 
-std::size_t allocations = 0;  // of this program, which has one thread
+thread_local std::size_t allocations = 0;  // of a thread
 
 }  // namespace
 

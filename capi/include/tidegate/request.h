@@ -69,7 +69,26 @@ typedef struct tidegate_request_options {
   size_t similar_within_length; /* TIDEGATE_NUL = up to the first NUL */
   tidegate_model_version version;
   int32_t reserved; /* 0 */
+  /* How long the submit may block for room while the queue is full, instead of QUEUE_FULL at once; by class, then
+   * in order of arrival. 0 = never; TIDEGATE_FOREVER = until the deadline or a shutdown. A function of a model's
+   * table never blocks for it. */
+  int64_t admit_timeout_ns;
 } tidegate_request_options;
+
+/* What a model would take in now, the caps of the runtime ("queue.*") included. A look, not a promise. */
+typedef struct tidegate_queue_room {
+  uint32_t struct_size;
+  uint32_t waiting;       /* calls that block for room now */
+  uint64_t items;         /* requests, with priority INTERACTIVE */
+  uint64_t tokens;        /* of all of them */
+  uint64_t bytes;         /* of their inputs */
+  int64_t retry_after_ns; /* when there may be room; 0 where there is */
+} tidegate_queue_room;
+
+/* The room left in the queue of `model` (NULL = the only one).
+ * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: NOT_FOUND, SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_capacity(tidegate_runtime *runtime, const tidegate_model *model,
+                                               tidegate_queue_room *room, tidegate_error **err) TIDEGATE_NOEXCEPT;
 
 /* Says that a request is on its way, for as long as it is held. Single owner; keeps the runtime alive, and
  * the model: a host model's destroy(ctx) runs after the release. */
@@ -92,7 +111,7 @@ TIDEGATE_API void tidegate_announcement_release(tidegate_announcement *announcem
  * first). `model` NULL = the only model. `options`, `id`, `err` may be NULL; so may
  * `result` unless the flag MAY_COMPLETE_INLINE is set. Costs the look-up in
  * memory and, on a miss, the tokenizing.
- * Since: 1.0   Thread: Any   Blocks: no   Owns: *result (if DONE), release it
+ * Since: 1.0   Thread: Any   Blocks: only with admit_timeout_ns   Owns: *result (if DONE), release it
  * Errors: NOT_FOUND, TOO_LARGE, QUEUE_FULL, QUOTA, OVERLOADED, UNSUPPORTED, SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_submit_text(tidegate_runtime *runtime, const tidegate_model *model,
                                                   const char *text, size_t length,
@@ -134,7 +153,7 @@ TIDEGATE_API tidegate_status tidegate_request_set_options(tidegate_request *requ
                                                           tidegate_error **err) TIDEGATE_NOEXCEPT;
 
 /* As tidegate_submit_text. The request is unchanged and may be submitted again.
- * Since: 1.0   Thread: Owner   Blocks: no   Owns: *result (if DONE), release it
+ * Since: 1.0   Thread: Owner   Blocks: only with admit_timeout_ns   Owns: *result (if DONE), release it
  * Errors: as tidegate_submit_text */
 TIDEGATE_API tidegate_status tidegate_submit(tidegate_request *request, tidegate_cq *cq, uint64_t tag, uint64_t *id,
                                              tidegate_result **result, tidegate_error **err) TIDEGATE_NOEXCEPT;

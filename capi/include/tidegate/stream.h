@@ -38,7 +38,7 @@ typedef struct tidegate_stream_options {
  * neither result nor error arrives when there is something to take after the stream was opened or a
  * tidegate_stream_next has answered EMPTY; at most one per stream waits in the queue. The flag
  * MAY_COMPLETE_INLINE has no effect.
- * Since: 1.0   Thread: Owner (request)   Blocks: no   Owns: *stream, release it
+ * Since: 1.0   Thread: Owner (request)   Blocks: only with admit_timeout_ns   Owns: *stream, release it
  * Errors: as tidegate_submit_text; UNSUPPORTED (the model answers in one piece) */
 TIDEGATE_API tidegate_status tidegate_stream_open(tidegate_request *request, const tidegate_stream_options *options,
                                                   tidegate_cq *cq, uint64_t tag, tidegate_stream **stream,

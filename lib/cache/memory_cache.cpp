@@ -11,9 +11,6 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint64_t kSmallestShare = 4096;
-/// The curve takes a twentieth of the budget; below this its fixed part would be more.
-constexpr std::uint64_t kCurvePart = 20;
-constexpr std::uint64_t kLeastWithCurve = 8ULL << 20;
 
 /// What of a record is kept, and what its header says it took.
 struct Kept {
@@ -51,7 +48,7 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
     : clock_(std::move(clock)),
       off_(options.capacity_bytes == 0),
       capacity_bytes_(options.capacity_bytes),
-      curve_(options.curve == CacheCurve::on && options.capacity_bytes >= kLeastWithCurve
+      curve_(options.curve == CacheCurve::on && options.capacity_bytes >= MissRatioCurve::kLeastCapacity
                  ? std::make_unique<MissRatioCurve>(options.capacity_bytes)
                  : nullptr) {
   const std::uint64_t capacity = for_entries(options.capacity_bytes);
@@ -73,9 +70,8 @@ MemoryShard* MemoryCache::shard_of(std::uint64_t hash) const noexcept {
   return shards_.empty() ? nullptr : shards_[(hash >> 56) & (shards_.size() - 1)].get();
 }
 
-/// What is left of a budget beside the curve's part.
-std::uint64_t MemoryCache::for_entries(std::uint64_t capacity) const noexcept {
-  return curve_ != nullptr ? capacity - capacity / kCurvePart : capacity;
+std::uint64_t MemoryCache::for_entries(std::uint64_t capacity) const {
+  return curve_ != nullptr ? capacity - std::min(capacity, curve_->heap_bytes()) : capacity;
 }
 
 std::optional<MemoryHit> MemoryCache::find(const CacheKey& key) {
@@ -93,7 +89,10 @@ std::optional<CacheEntry> MemoryCache::get(const CacheKey& key) {
 
 void MemoryCache::resize(std::uint64_t capacity_bytes) {
   if (shards_.empty()) return;
-  const std::uint64_t share = for_entries(std::min(capacity_bytes, capacity_bytes_)) / shards_.size();
+  const std::uint64_t capacity = std::min(capacity_bytes, capacity_bytes_);
+  // Larger or smaller, first of all: entries then take what it leaves.
+  if (curve_ != nullptr) curve_->resize(capacity);
+  const std::uint64_t share = for_entries(capacity) / shards_.size();
   for (const auto& shard : shards_) shard->resize(share);
 }
 

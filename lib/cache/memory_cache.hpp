@@ -54,7 +54,7 @@ class MemoryCache final : public CacheTier {
   void erase_many(std::span<const CacheKey> keys) override;
 
   /// Gives the tier another budget: at most the one it was made with. Evicts what no longer
-  /// fits, shard by shard; a budget below what its bookkeeping takes empties it.
+  /// fits, shard by shard; a budget below what its bookkeeping takes empties it. The curve begins anew.
   void resize(std::uint64_t capacity_bytes);
 
   /// All zero while the tier is off.
@@ -68,7 +68,8 @@ class MemoryCache final : public CacheTier {
 
  private:
   [[nodiscard]] MemoryShard* shard_of(std::uint64_t hash) const noexcept;
-  [[nodiscard]] std::uint64_t for_entries(std::uint64_t capacity) const noexcept;
+  /// What is left of a budget beside the curve.
+  [[nodiscard]] std::uint64_t for_entries(std::uint64_t capacity) const;
 
   const std::shared_ptr<Clock> clock_;
   const bool off_;

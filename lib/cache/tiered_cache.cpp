@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "base/mutex.hpp"
 #include "base/try.hpp"
 #include "base/wall_time.hpp"
 #include "cache/key_hash.hpp"
@@ -34,13 +35,13 @@ Duration life_in_tiers(const CacheOptions& options) {
 /// What errors may take of the memory tier's budget, which is made smaller by it.
 constexpr std::uint64_t kNegativePart = 50;
 
-std::uint64_t bytes_for_errors(const CacheOptions& options) {
-  return options.negative_time_to_live > Duration::zero() ? options.memory.capacity_bytes / kNegativePart : 0;
+std::uint64_t bytes_for_errors(const CacheOptions& options, std::uint64_t capacity_bytes) {
+  return options.negative_time_to_live > Duration::zero() ? capacity_bytes / kNegativePart : 0;
 }
 
 MemoryCacheOptions memory_options(const CacheOptions& options) {
   MemoryCacheOptions memory = options.memory;
-  memory.capacity_bytes -= bytes_for_errors(options);
+  memory.capacity_bytes -= bytes_for_errors(options, memory.capacity_bytes);
   return memory;
 }
 
@@ -93,7 +94,7 @@ struct TieredCache::Chain {
                          memory_options(options),
                          MemoryShares::Surroundings{clock, staleness_of(options), std::move(executor)})
                    : nullptr),
-        errors(bytes_for_errors(options), options.negative_time_to_live),
+        errors(bytes_for_errors(options, options.memory.capacity_bytes), options.negative_time_to_live),
         counters(options.tiers.size()) {}
 
   /// Stores in the first `count` further tiers.
@@ -110,6 +111,7 @@ struct TieredCache::Chain {
   MemoryCache memory;
   const std::shared_ptr<MemoryShares> shares;  ///< null where memory is everybody's
   NegativeCache errors;
+  Mutex resizing;  ///< one resize after the other; before the shares', the curve's, the errors' and the shards'
   std::vector<TierCounters> counters;  ///< of options.tiers, same order
 };
 
@@ -295,8 +297,12 @@ void TieredCache::clear_memory() {
 }
 
 void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
-  const std::uint64_t errors = bytes_for_errors(state_->chain->options);
-  const std::uint64_t left = capacity_bytes > errors ? capacity_bytes - errors : 0;
+  const MutexLock lock(state_->chain->resizing);
+  const CacheOptions& options = state_->chain->options;
+  const std::uint64_t capacity = std::min(capacity_bytes, options.memory.capacity_bytes);
+  const std::uint64_t errors = bytes_for_errors(options, capacity);
+  const std::uint64_t left = capacity - errors;
+  state_->chain->errors.resize(errors);
   if (shares() != nullptr) {
     shares()->resize(left);
   } else {

@@ -61,7 +61,7 @@ class TieredCache {
   void for_each_in_memory(const std::function<void(const CacheEntry&, std::string_view model)>& visit) const;
   /// As MemoryCache::clear, with the remembered errors; of a chain of one model, its share only.
   void clear_memory();
-  /// As MemoryCache::resize and MemoryShares::resize.
+  /// As MemoryCache::resize and MemoryShares::resize; what remembered errors may take follows.
   void resize_memory(std::uint64_t capacity_bytes);
   [[nodiscard]] std::vector<CacheCurvePoint> curve() const;
 

@@ -165,8 +165,9 @@ class Engine {
   Result<std::uint64_t> save_cache();
   [[nodiscard]] CacheSnapshotStats snapshot_stats() const;
   /// Gives the memory tier another budget, at most the one it began with: smaller under memory pressure,
-  /// the old one when that is over. What no longer fits is gone when this returns.
-  void resize_cache(std::uint64_t capacity_bytes);
+  /// the old one when that is over. What no longer fits is gone when this returns. Errors: invalid_argument (more than
+  /// that), out_of_memory.
+  Result<void> resize_cache(std::uint64_t capacity_bytes);
   /// What other sizes and policies of the memory tier would have hit of late, by policy, then
   /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.
   [[nodiscard]] Result<std::vector<CacheCurvePoint>> cache_curve() const;

@@ -56,6 +56,7 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
   while (shards > 1 && capacity / shards < kSmallestShare) shards /= 2;
   const std::uint64_t share = capacity / shards;
   if (share < kSmallestShare) return;
+  room_.store(capacity, std::memory_order_relaxed);
   slots_ = std::make_shared<ReadSlots>(lines_for(options.capacity_bytes), static_cast<std::uint32_t>(shards));
   shards_.reserve(shards);
   for (std::uint64_t i = 0; i < shards; ++i) {
@@ -93,6 +94,7 @@ void MemoryCache::resize(std::uint64_t capacity_bytes) {
   // Larger or smaller, first of all: entries then take what it leaves.
   if (curve_ != nullptr) curve_->resize(capacity);
   const std::uint64_t share = for_entries(capacity) / shards_.size();
+  room_.store(share * shards_.size(), std::memory_order_relaxed);
   for (const auto& shard : shards_) shard->resize(share);
 }
 
@@ -122,13 +124,18 @@ void MemoryCache::clear() {
   for (const auto& shard : shards_) shard->clear();
 }
 
-void MemoryCache::for_each(const std::function<void(const CacheEntry&)>& visit) const {
-  for (const auto& shard : shards_) {
+void MemoryCache::for_each(const std::function<void(std::uint32_t, const MemoryShard::Living&)>& visit) const {
+  for (std::uint32_t shard = 0; shard < shards_.size(); ++shard) {
     for (std::uint32_t from = 0; from != ShardMemory::kNone;) {
-      const TimePoint now = clock_->now();
-      for (const MemoryHit& hit : shard->some_from(from, now)) visit(entry_of(hit, now));
+      for (const MemoryShard::Living& entry : shards_[shard]->some_from(from, clock_->now())) visit(shard, entry);
     }
   }
+}
+
+std::optional<CacheEntry> MemoryCache::entry_at(std::uint32_t shard, std::uint32_t node) const {
+  const TimePoint now = clock_->now();
+  const auto hit = shards_[shard]->at(node, now);
+  return hit ? std::optional(entry_of(*hit, now)) : std::nullopt;
 }
 
 void MemoryCache::get_many(std::span<const CacheKey> keys, Deadline /*deadline*/, Lookup done) {

@@ -282,13 +282,15 @@ void TieredCache::put_error(const CacheKey& key, const Error& error) noexcept {
 
 void TieredCache::put_in_memory(const CacheEntry& entry) { state_->keep(entry); }
 
-void TieredCache::for_each_in_memory(
-    const std::function<void(const CacheEntry&, std::string_view model)>& visit) const {
-  state_->chain->memory.for_each([&](const CacheEntry& entry) { visit(entry, {}); });
-  if (shares() == nullptr) return;
+std::uint64_t TieredCache::room_in_memory() const noexcept { return state_->memory.room(); }
+
+std::vector<TieredCache::MemoryPart> TieredCache::memory_parts() const {
+  std::vector<MemoryPart> parts{{std::shared_ptr<const MemoryCache>(state_->chain, &state_->chain->memory), {}}};
+  if (shares() == nullptr) return parts;
   for (const auto& share : shares()->open_shares()) {
-    share->memory.for_each([&](const CacheEntry& entry) { visit(entry, share->model); });
+    parts.push_back({std::shared_ptr<const MemoryCache>(share, &share->memory), share->model});
   }
+  return parts;
 }
 
 void TieredCache::clear_memory() {
@@ -313,6 +315,8 @@ void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
 std::vector<CacheCurvePoint> TieredCache::curve() const { return state_->chain->memory.curve(); }
 
 const CacheOptions& TieredCache::options() const noexcept { return state_->chain->options; }
+
+TimePoint TieredCache::now() const { return state_->chain->clock->now(); }
 
 bool TieredCache::has_further_tiers() const noexcept { return !state_->chain->options.tiers.empty(); }
 

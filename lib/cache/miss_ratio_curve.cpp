@@ -45,6 +45,7 @@ MissRatioCurve::MissRatioCurve(std::uint64_t capacity_bytes) {
 MissRatioCurve::~MissRatioCurve() = default;
 
 void MissRatioCurve::make(std::uint64_t capacity_bytes) {
+  capacity_bytes_ = capacity_bytes;
   if (capacity_bytes < kLeastCapacity) return;
   const std::uint64_t sampling = first_sampling(capacity_bytes);
   const std::uint64_t sample = (sampling - 1) << kSampleShift;
@@ -59,6 +60,7 @@ void MissRatioCurve::make(std::uint64_t capacity_bytes) {
 
 void MissRatioCurve::resize(std::uint64_t capacity_bytes) noexcept {
   const MutexLock lock(mutex_);
+  if (capacity_bytes == capacity_bytes_) return;
   sample_.store(kNothing, std::memory_order_relaxed);
   // First of all what there was goes: both together may be more than what either may take.
   Shadows().swap(shadows_);

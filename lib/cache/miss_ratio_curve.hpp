@@ -71,6 +71,7 @@ class MissRatioCurve {
 
   std::atomic<std::uint64_t> sample_{kNothing};  ///< relaxed: bits that are set in the sample's hashes
   mutable Mutex mutex_;                          // leaf
+  std::uint64_t capacity_bytes_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   Shadows shadows_ TIDEGATE_GUARDED_BY(mutex_);
 };
 

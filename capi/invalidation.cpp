@@ -58,3 +58,13 @@ tidegate_status tidegate_cache_save(tidegate_runtime* runtime, uint64_t* answers
     return {};
   });
 }
+
+tidegate_status tidegate_cache_resize(tidegate_runtime* runtime, uint64_t capacity_bytes,
+                                      tidegate_error** err) noexcept {
+  return guarded(err, [&]() -> Result<void> {
+    if (auto ok = check(runtime, "runtime"); !ok) return ok;
+    auto engine = runtime->runtime->use(Runtime::Span::work);
+    if (!engine) return engine.error();
+    return (*engine)->resize_cache(capacity_bytes);
+  });
+}

@@ -123,7 +123,7 @@ struct MemoryCacheOptions {
   std::uint32_t shards = 8;  ///< power of two, 1..256
   CachePolicy policy = CachePolicy::s3_fifo;
   /// Keeps shadow caches beside the tier, which tell what other sizes and policies would hit
-  /// (Engine::cache_curve). Takes a twentieth of the budget; off below 8 MiB.
+  /// (Engine::cache_curve). Takes a twentieth of the budget at most; off below 8 MiB.
   CacheCurve curve = CacheCurve::off;
   CachePerModel per_model = CachePerModel::off;
 };

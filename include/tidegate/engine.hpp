@@ -73,8 +73,7 @@ class Engine {
   /// Serves `name` from these replicas, which must have equal fingerprints.
   /// Errors: invalid_argument, already_exists, shutting_down, queue_full (1024
   /// models), out_of_memory, unavailable (no thread; no memory for a share of the cache while its answers
-  /// are used), not_found (the embedder of a semantic tier,
-  /// which must be added first).
+  /// are used), not_found (the embedder of a semantic tier, which must be added first).
   [[nodiscard]] Result<void> add_model(std::string name, std::vector<Replica> replicas, ModelOptions options = {});
 
   /// As add_model, in the shape that serves the most within ModelOptions::slo: each is loaded and measured for
@@ -170,8 +169,9 @@ class Engine {
   Result<std::uint64_t> save_cache();
   [[nodiscard]] CacheSnapshotStats snapshot_stats() const;
   /// Gives the memory tier another budget, at most the one it began with: smaller under memory pressure,
-  /// the old one when that is over. What no longer fits is gone when this returns.
-  void resize_cache(std::uint64_t capacity_bytes);
+  /// the old one when that is over. What no longer fits is gone when this returns. Errors: invalid_argument (more than
+  /// that), out_of_memory.
+  Result<void> resize_cache(std::uint64_t capacity_bytes);
   /// What other sizes and policies of the memory tier would have hit of late, by policy, then
   /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.
   [[nodiscard]] Result<std::vector<CacheCurvePoint>> cache_curve() const;

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <vector>
 
 #include "base/try.hpp"
 
@@ -93,6 +94,12 @@ class TemporaryFile {
     return {};
   }
 
+  Result<void> rewrite_front(std::span<const std::byte> bytes) {
+    if (::lseek(descriptor_, 0, SEEK_SET) != 0) return system_error(path_, "write");
+    TIDEGATE_CHECK(write(bytes));
+    return ::lseek(descriptor_, 0, SEEK_END) < 0 ? Result<void>(system_error(path_, "write")) : Result<void>();
+  }
+
   Result<void> rename_to(const std::string& path) {
     if (::fsync(descriptor_) != 0) return system_error(path_, "write");
     if (::rename(path_.c_str(), path.c_str()) != 0) return system_error(path, "replace");
@@ -108,12 +115,64 @@ class TemporaryFile {
 
 }  // namespace
 
+/// Small parts are gathered: a write each would cost more than they do.
+class FileReplacement::Writer {
+ public:
+  explicit Writer(std::string path) : path_(std::move(path)), file_(path_ + ".tmp") { gathered_.reserve(kGathered); }
+
+  Result<void> open() { return file_.open(); }
+  Result<void> append(std::span<const std::byte> bytes) {
+    const HoldSizeSignal hold;
+    if (gathered_.size() + bytes.size() > kGathered) TIDEGATE_CHECK(flush());
+    if (bytes.size() > kGathered) return file_.write(bytes);
+    gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
+    return {};
+  }
+  Result<void> rewrite_front(std::span<const std::byte> bytes) {
+    const HoldSizeSignal hold;
+    TIDEGATE_CHECK(flush());
+    return file_.rewrite_front(bytes);
+  }
+  Result<void> commit() {
+    const HoldSizeSignal hold;
+    TIDEGATE_CHECK(flush());
+    return file_.rename_to(path_);
+  }
+
+ private:
+  static constexpr std::size_t kGathered = std::size_t{256} << 10;
+
+  Result<void> flush() {
+    TIDEGATE_CHECK(file_.write(gathered_));
+    gathered_.clear();
+    return {};
+  }
+
+  std::string path_;
+  TemporaryFile file_;
+  std::vector<std::byte> gathered_;
+};
+
+FileReplacement::FileReplacement(std::unique_ptr<Writer> writer) : writer_(std::move(writer)) {}
+FileReplacement::FileReplacement(FileReplacement&& other) noexcept = default;
+FileReplacement& FileReplacement::operator=(FileReplacement&& other) noexcept = default;
+FileReplacement::~FileReplacement() = default;
+
+Result<FileReplacement> FileReplacement::open(std::string path) {
+  auto writer = std::make_unique<Writer>(std::move(path));
+  TIDEGATE_CHECK(writer->open());
+  return FileReplacement(std::move(writer));
+}
+
+Result<void> FileReplacement::append(std::span<const std::byte> bytes) { return writer_->append(bytes); }
+Result<void> FileReplacement::rewrite_front(std::span<const std::byte> bytes) { return writer_->rewrite_front(bytes); }
+Result<void> FileReplacement::commit() { return writer_->commit(); }
+
 Result<void> replace_file(const std::string& path, std::span<const std::span<const std::byte>> parts) {
-  const HoldSizeSignal hold;
-  TemporaryFile file(path + ".tmp");
-  TIDEGATE_CHECK(file.open());
-  for (const auto& part : parts) TIDEGATE_CHECK(file.write(part));
-  return file.rename_to(path);
+  auto file = FileReplacement::open(path);
+  if (!file) return file.error();
+  for (const auto& part : parts) TIDEGATE_CHECK(file->append(part));
+  return file->commit();
 }
 
 }  // namespace tidegate

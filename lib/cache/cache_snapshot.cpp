@@ -11,11 +11,8 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <numeric>
 
 #include "base/crc32c.hpp"
-#include "base/mapped_file.hpp"
-#include "base/replace_file.hpp"
 #include "base/try.hpp"
 #include "request/record_codec.hpp"
 
@@ -97,18 +94,6 @@ std::optional<Header> header_at(std::span<const std::byte> file, std::uint64_t a
   return header.checksum == checksum_of(header) ? std::optional(header) : std::nullopt;
 }
 
-/// The entry, if its record is whole and it has life left.
-std::optional<CacheEntry> entry_of(const EntryHeader& header, std::span<const std::byte> record, std::int64_t written,
-                                   std::int64_t unix_ms) {
-  // A clock set back a little must not lengthen a life.
-  const std::int64_t left = std::min(header.expires - unix_ms, header.expires - written);
-  if (left <= 0 || !verify_record(header.key, record)) return std::nullopt;
-  constexpr std::int64_t kMost = std::chrono::duration_cast<std::chrono::milliseconds>(Duration::max()).count();
-  auto block = std::make_shared<const std::vector<std::byte>>(record.begin(), record.end());
-  return CacheEntry{header.key, CacheRecord(std::move(block)), std::chrono::milliseconds(std::min(left, kMost)),
-                    Duration(header.cost)};
-}
-
 }  // namespace
 
 std::uint32_t snapshot_part(std::string_view model) noexcept {
@@ -116,75 +101,116 @@ std::uint32_t snapshot_part(std::string_view model) noexcept {
   return std::max(crc32c(std::as_bytes(std::span(model))), 1U);
 }
 
-Result<std::uint64_t> write_cache_snapshot(const std::string& path, CacheSnapshot snapshot,
-                                           std::uint64_t capacity_bytes, std::int64_t unix_ms) {
+SnapshotWriter::SnapshotWriter(FileReplacement file, std::uint64_t capacity_bytes, std::int64_t unix_ms)
+    : file_(std::move(file)), capacity_(capacity_bytes), unix_ms_(unix_ms), size_(sizeof(FileHeader)) {}
+
+Result<SnapshotWriter> SnapshotWriter::open(const std::string& path, std::span<const CacheEntry> tables,
+                                            std::uint64_t capacity_bytes, std::int64_t unix_ms) {
+  TIDEGATE_TRY(FileReplacement file, FileReplacement::open(path));
+  SnapshotWriter writer(std::move(file), capacity_bytes, unix_ms);
+  // What it says is known at the end.
+  TIDEGATE_CHECK(writer.file_.append(bytes_of(FileHeader{})));
+  for (const CacheEntry& table : tables) {
+    TIDEGATE_TRY(const Added added, writer.append(table, static_cast<std::uint32_t>(Kind::table), 0));
+    writer.whole_ = writer.whole_ && added == Added::yes;
+    writer.tables_ += added == Added::yes ? 1 : 0;
+  }
+  return writer;
+}
+
+Result<SnapshotWriter::Added> SnapshotWriter::add(const CacheEntry& answer, std::uint32_t part) {
+  if (!whole_) return Added::no_room;
+  TIDEGATE_TRY(const Added added, append(answer, static_cast<std::uint32_t>(Kind::answer), part));
+  answers_ += added == Added::yes ? 1 : 0;
+  return added;
+}
+
+Result<SnapshotWriter::Added> SnapshotWriter::append(const CacheEntry& entry, std::uint32_t kind, std::uint32_t part) {
   constexpr std::array<std::byte, 8> kPadding{};
-  std::vector<CacheEntry>& answers = snapshot.answers;
-  std::vector<std::size_t> order(answers.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](std::size_t a, std::size_t b) { return answers[a].time_to_live > answers[b].time_to_live; });
+  const std::uint64_t bytes = entry.record.bytes().size();
+  const std::uint64_t size = sizeof(EntryHeader) + align_up(bytes);
+  if (size_ + size > capacity_) return Added::no_room;
+  size_ += size;
+  TIDEGATE_CHECK(file_.append(bytes_of(header_of(entry, Kind{kind}, part, unix_ms_))));
+  TIDEGATE_CHECK(file_.append(entry.record.bytes()));
+  TIDEGATE_CHECK(file_.append(std::span(kPadding).first(align_up(bytes) - bytes)));
+  return Added::yes;
+}
+
+Result<std::uint64_t> SnapshotWriter::commit() {
   FileHeader header;
-  header.written = unix_ms;
-  std::vector<EntryHeader> headers;
-  std::vector<std::span<const std::byte>> parts;
-  headers.reserve(snapshot.tables.size() + answers.size());  // the parts point into it
-  parts.reserve(1 + 3 * headers.capacity());
-  parts.push_back(bytes_of(header));
-  std::uint64_t size = sizeof header;
-  const auto add = [&](const CacheEntry& entry, Kind kind, std::uint32_t part) {
-    const std::uint64_t bytes = entry.record.bytes().size();
-    if (size + sizeof(EntryHeader) + align_up(bytes) > capacity_bytes) return false;
-    size += sizeof(EntryHeader) + align_up(bytes);
-    parts.push_back(bytes_of(headers.emplace_back(header_of(entry, kind, part, unix_ms))));
-    parts.push_back(entry.record.bytes());
-    parts.push_back(std::span(kPadding).first(align_up(bytes) - bytes));
-    return true;
-  };
-  // Without a table what it made forgotten would come back: then rather no answers either.
-  bool whole = true;
-  for (const CacheEntry& table : snapshot.tables) whole = add(table, Kind::table, 0) && whole;
-  header.tables = static_cast<std::uint32_t>(headers.size());
-  for (const std::size_t i : order) {
-    header.answers += whole && add(answers[i], Kind::answer, snapshot.part_of(i)) ? 1 : 0;
-  }
+  header.written = unix_ms_;
+  header.answers = answers_;
+  header.tables = tables_;
   header.checksum = checksum_of(header);
-  TIDEGATE_CHECK(replace_file(path, parts));
-  return header.answers;
+  TIDEGATE_CHECK(file_.rewrite_front(bytes_of(header)));
+  TIDEGATE_CHECK(file_.commit());
+  return answers_;
 }
 
-CacheSnapshotRead read_cache_snapshot(const std::string& path, std::int64_t unix_ms) {
-  CacheSnapshotRead read;
-  const auto mapped = MappedFile::open(path);
-  if (mapped) return read_cache_snapshot(mapped->bytes(), unix_ms);
-  read.skipped = mapped.error().code() == ErrorCode::not_found ? 0 : 1;
-  return read;
+/// As it lies in the file.
+struct SnapshotReader::Entry {
+  Kind kind{};
+  bool usable = false;
+  Answer answer;
+};
+
+CacheEntry SnapshotReader::Answer::entry() const {
+  return {key, CacheRecord(std::make_shared<const std::vector<std::byte>>(record.begin(), record.end())), time_to_live,
+          recompute_cost};
 }
 
-CacheSnapshotRead read_cache_snapshot(std::span<const std::byte> file, std::int64_t unix_ms) {
-  CacheSnapshotRead read;
+SnapshotReader::SnapshotReader(std::span<const std::byte> file, std::int64_t unix_ms)
+    : file_(file), unix_ms_(unix_ms), at_(file.size()), first_answer_(file.size()) {
   const auto header = header_at<FileHeader>(file, 0);
-  if (!header || header->magic != kMagic || header->written - unix_ms > kClockTolerance) {
-    read.skipped = 1;
-    return read;
+  if (!header || header->magic != kMagic || header->written - unix_ms > kClockTolerance) return;
+  written_ = header->written;
+  all_ = header->tables + header->answers;
+  at_ = sizeof(FileHeader);
+  for (std::uint32_t table = 0; table < header->tables; ++table) {
+    const auto entry = next_entry();
+    if (!entry) break;
+    if (entry->usable && entry->kind == Kind::table) tables_.push_back(entry->answer.entry());
   }
-  std::vector<CacheEntry>& tables = read.snapshot.tables;
-  std::vector<CacheEntry>& answers = read.snapshot.answers;
-  for (std::uint64_t at = sizeof(FileHeader); at < file.size();) {
-    const auto entry = header_at<EntryHeader>(file, at);
-    // Where the next one would begin nobody knows.
-    if (!entry || entry->magic != kEntryMagic || entry->bytes > file.size() - at - sizeof(EntryHeader)) break;
-    const auto record = file.subspan(at + sizeof(EntryHeader), entry->bytes);
-    auto usable = entry_of(*entry, record, header->written, unix_ms);
-    if (usable && entry->kind != Kind::table) read.snapshot.parts.push_back(entry->part);
-    if (usable) (entry->kind == Kind::table ? tables : answers).push_back(*std::move(usable));
-    at += sizeof(EntryHeader) + align_up(entry->bytes);
-  }
+  usable_tables_ = tables_.size();
   // A table that is lost would let come back what it made forgotten. It lives longer than any answer.
-  if (tables.size() < header->tables) answers.clear();
-  const std::uint64_t all = header->tables + header->answers;
-  read.skipped = all - std::min<std::uint64_t>(all, tables.size() + answers.size());
-  return read;
+  if (tables_.size() < header->tables) at_ = file.size();
+  first_answer_ = at_;
+}
+
+std::optional<SnapshotReader::Entry> SnapshotReader::next_entry() {
+  const std::uint64_t place = at_;
+  const auto header = header_at<EntryHeader>(file_, place);
+  // Where the next one would begin nobody knows.
+  at_ = file_.size();
+  if (!header || header->magic != kEntryMagic || header->bytes > file_.size() - place - sizeof(EntryHeader)) {
+    return std::nullopt;
+  }
+  const auto record = file_.subspan(place + sizeof(EntryHeader), header->bytes);
+  at_ = std::min<std::uint64_t>(place + sizeof(EntryHeader) + align_up(header->bytes), file_.size());
+  // A clock set back a little must not lengthen a life.
+  const std::int64_t left = std::min(header->expires - unix_ms_, header->expires - written_);
+  constexpr std::int64_t kMost = std::chrono::duration_cast<std::chrono::milliseconds>(Duration::max()).count();
+  Entry entry;
+  entry.kind = header->kind;
+  entry.usable = left > 0 && verify_record(header->key, record);
+  entry.answer = {header->key,  record, std::chrono::milliseconds(std::min(left, kMost)), Duration(header->cost),
+                  header->part, place};
+  return entry;
+}
+
+std::optional<SnapshotReader::Answer> SnapshotReader::next() {
+  while (const auto entry = next_entry()) {
+    if (entry->usable && entry->kind == Kind::answer) return entry->answer;
+  }
+  return std::nullopt;
+}
+
+std::uint64_t SnapshotReader::count_skipped() {
+  std::uint64_t usable = usable_tables_;
+  at_ = first_answer_;
+  while (next()) ++usable;
+  return all_ - std::min(all_, usable);
 }
 
 Result<void> remove_cache_snapshot(const std::string& path) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 
 #include "cache/plain_policies.hpp"
 #include "cache/s3_fifo.hpp"
@@ -21,6 +22,11 @@ std::optional<CachePolicy> cache_policy_of(std::string_view name) noexcept {
   const auto* const found = std::find(kNames.begin(), kNames.end(), name);
   if (found == kNames.end()) return std::nullopt;
   return static_cast<CachePolicy>(found - kNames.begin());
+}
+
+/// Those that count uses do so there.
+std::uint32_t EvictionPolicy::heat(const Node& node) const noexcept {
+  return std::atomic_ref(const_cast<std::uint8_t&>(node.frequency)).load(std::memory_order_relaxed);
 }
 
 std::unique_ptr<EvictionPolicy> make_eviction_policy(CachePolicy policy, std::uint32_t memory_size) {

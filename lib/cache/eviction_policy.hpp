@@ -66,6 +66,9 @@ class EvictionPolicy {
   /// added. Null: nothing does, because there is nothing or all is worth more.
   [[nodiscard]] virtual Node* evict(const Node& incoming) = 0;
 
+  /// How often the entry is asked for, as far as the policy knows; comparable among its entries.
+  [[nodiscard]] virtual std::uint32_t heat(const Node& node) const noexcept;
+
   /// What all entries together may weigh; queues take their shares of it.
   void set_budget(std::uint64_t bytes) noexcept { budget_ = bytes; }
 

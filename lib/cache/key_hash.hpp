@@ -1,6 +1,8 @@
 // 64 bits of a key.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "tidegate/cache.hpp"
@@ -20,5 +22,10 @@ namespace tidegate {
   hash = (hash ^ (hash >> 33)) * 0xC4CEB9FE1A85EC53ULL;
   return hash ^ (hash >> 33);
 }
+
+/// For the standard library's tables.
+struct KeyHash {
+  [[nodiscard]] std::size_t operator()(const CacheKey& key) const noexcept { return hash_of(key); }
+};
 
 }  // namespace tidegate

@@ -11,9 +11,6 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint64_t kSmallestShare = 4096;
-/// The curve takes a twentieth of the budget; below this its fixed part would be more.
-constexpr std::uint64_t kCurvePart = 20;
-constexpr std::uint64_t kLeastWithCurve = 8ULL << 20;
 
 /// What of a record is kept, and what its header says it took.
 struct Kept {
@@ -51,7 +48,7 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
     : clock_(std::move(clock)),
       off_(options.capacity_bytes == 0),
       capacity_bytes_(options.capacity_bytes),
-      curve_(options.curve == CacheCurve::on && options.capacity_bytes >= kLeastWithCurve
+      curve_(options.curve == CacheCurve::on && options.capacity_bytes >= MissRatioCurve::kLeastCapacity
                  ? std::make_unique<MissRatioCurve>(options.capacity_bytes)
                  : nullptr) {
   const std::uint64_t capacity = for_entries(options.capacity_bytes);
@@ -59,6 +56,7 @@ MemoryCache::MemoryCache(MemoryCacheOptions options, std::shared_ptr<Clock> cloc
   while (shards > 1 && capacity / shards < kSmallestShare) shards /= 2;
   const std::uint64_t share = capacity / shards;
   if (share < kSmallestShare) return;
+  room_.store(capacity, std::memory_order_relaxed);
   slots_ = std::make_shared<ReadSlots>(lines_for(options.capacity_bytes), static_cast<std::uint32_t>(shards));
   shards_.reserve(shards);
   for (std::uint64_t i = 0; i < shards; ++i) {
@@ -73,9 +71,8 @@ MemoryShard* MemoryCache::shard_of(std::uint64_t hash) const noexcept {
   return shards_.empty() ? nullptr : shards_[(hash >> 56) & (shards_.size() - 1)].get();
 }
 
-/// What is left of a budget beside the curve's part.
-std::uint64_t MemoryCache::for_entries(std::uint64_t capacity) const noexcept {
-  return curve_ != nullptr ? capacity - capacity / kCurvePart : capacity;
+std::uint64_t MemoryCache::for_entries(std::uint64_t capacity) const {
+  return curve_ != nullptr ? capacity - std::min(capacity, curve_->heap_bytes()) : capacity;
 }
 
 std::optional<MemoryHit> MemoryCache::find(const CacheKey& key) {
@@ -93,7 +90,11 @@ std::optional<CacheEntry> MemoryCache::get(const CacheKey& key) {
 
 void MemoryCache::resize(std::uint64_t capacity_bytes) {
   if (shards_.empty()) return;
-  const std::uint64_t share = for_entries(std::min(capacity_bytes, capacity_bytes_)) / shards_.size();
+  const std::uint64_t capacity = std::min(capacity_bytes, capacity_bytes_);
+  // Larger or smaller, first of all: entries then take what it leaves.
+  if (curve_ != nullptr) curve_->resize(capacity);
+  const std::uint64_t share = for_entries(capacity) / shards_.size();
+  room_.store(share * shards_.size(), std::memory_order_relaxed);
   for (const auto& shard : shards_) shard->resize(share);
 }
 
@@ -123,13 +124,18 @@ void MemoryCache::clear() {
   for (const auto& shard : shards_) shard->clear();
 }
 
-void MemoryCache::for_each(const std::function<void(const CacheEntry&)>& visit) const {
-  for (const auto& shard : shards_) {
+void MemoryCache::for_each(const std::function<void(std::uint32_t, const MemoryShard::Living&)>& visit) const {
+  for (std::uint32_t shard = 0; shard < shards_.size(); ++shard) {
     for (std::uint32_t from = 0; from != ShardMemory::kNone;) {
-      const TimePoint now = clock_->now();
-      for (const MemoryHit& hit : shard->some_from(from, now)) visit(entry_of(hit, now));
+      for (const MemoryShard::Living& entry : shards_[shard]->some_from(from, clock_->now())) visit(shard, entry);
     }
   }
+}
+
+std::optional<CacheEntry> MemoryCache::entry_at(std::uint32_t shard, std::uint32_t node) const {
+  const TimePoint now = clock_->now();
+  const auto hit = shards_[shard]->at(node, now);
+  return hit ? std::optional(entry_of(*hit, now)) : std::nullopt;
 }
 
 void MemoryCache::get_many(std::span<const CacheKey> keys, Deadline /*deadline*/, Lookup done) {

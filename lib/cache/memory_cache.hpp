@@ -44,9 +44,13 @@ class MemoryCache final : public CacheTier {
   void erase(const CacheKey& key);
   /// Forgets everything.
   void clear();
-  /// Shows each living entry, as `get` returns it, shard by shard and outside their locks: what comes or goes
+  /// Shows where each living entry is, shard by shard and outside their locks: what comes or goes
   /// meanwhile may be missed.
-  void for_each(const std::function<void(const CacheEntry&)>& visit) const;
+  void for_each(const std::function<void(std::uint32_t shard, const MemoryShard::Living& entry)>& visit) const;
+  /// What is there now, as `get` returns it; counts as no look-up.
+  [[nodiscard]] std::optional<CacheEntry> entry_at(std::uint32_t shard, std::uint32_t node) const;
+  /// What entries may take at this time.
+  [[nodiscard]] std::uint64_t room() const noexcept { return room_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] std::string_view name() const noexcept override { return "memory"; }
   void get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) override;
@@ -54,7 +58,7 @@ class MemoryCache final : public CacheTier {
   void erase_many(std::span<const CacheKey> keys) override;
 
   /// Gives the tier another budget: at most the one it was made with. Evicts what no longer
-  /// fits, shard by shard; a budget below what its bookkeeping takes empties it.
+  /// fits, shard by shard; a budget below what its bookkeeping takes empties it. The curve begins anew.
   void resize(std::uint64_t capacity_bytes);
 
   /// All zero while the tier is off.
@@ -68,7 +72,8 @@ class MemoryCache final : public CacheTier {
 
  private:
   [[nodiscard]] MemoryShard* shard_of(std::uint64_t hash) const noexcept;
-  [[nodiscard]] std::uint64_t for_entries(std::uint64_t capacity) const noexcept;
+  /// What is left of a budget beside the curve.
+  [[nodiscard]] std::uint64_t for_entries(std::uint64_t capacity) const;
 
   const std::shared_ptr<Clock> clock_;
   const bool off_;
@@ -76,6 +81,7 @@ class MemoryCache final : public CacheTier {
   const std::unique_ptr<MissRatioCurve> curve_;
   std::shared_ptr<ReadSlots> slots_;          ///< null where there is no shard
   std::vector<MemoryShard::Pointer> shards_;  ///< empty where the budget cannot hold one
+  std::atomic<std::uint64_t> room_{0};        ///< relaxed: bytes
   std::atomic<std::uint64_t> refused_{0};     ///< relaxed: counts puts while there is no shard
 };
 

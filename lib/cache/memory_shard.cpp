@@ -377,18 +377,26 @@ void MemoryShard::resize(std::uint64_t share) {
   set_limits();
 }
 
-std::vector<MemoryHit> MemoryShard::some_from(std::uint32_t& from, TimePoint now) {
-  std::vector<MemoryHit> some;
+std::vector<MemoryShard::Living> MemoryShard::some_from(std::uint32_t& from, TimePoint now) {
+  std::vector<Living> some;
   some.reserve(kNodesAtOnce);
   const SpinLock lock(mutex_);
   const std::uint32_t end = std::min(memory_.nodes(), from + kNodesAtOnce);
   for (; from < end; ++from) {
     Node& node = memory_.node(from);
     if (!ValueFacts(node.facts).is_linked() || node.expires_at <= now) continue;
-    some.push_back(hold(node, MemoryHit::Age::fresh));
+    some.push_back({from, order_->heat(node), node.expires_at});
   }
   if (from >= memory_.nodes()) from = ShardMemory::kNone;
   return some;
+}
+
+std::optional<MemoryHit> MemoryShard::at(std::uint32_t number, TimePoint now) {
+  const SpinLock lock(mutex_);
+  if (number >= memory_.nodes()) return std::nullopt;
+  Node& node = memory_.node(number);
+  if (!ValueFacts(node.facts).is_linked() || node.expires_at <= now) return std::nullopt;
+  return hold(node, MemoryHit::Age::fresh);
 }
 
 void MemoryShard::add_to(CacheTierStats& total) const {

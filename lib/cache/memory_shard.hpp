@@ -70,9 +70,17 @@ class alignas(64) MemoryShard {
   void resize(std::uint64_t share);
   void add_to(CacheTierStats& total) const;
 
+  /// An entry as it was a moment ago; another one may have its node by now.
+  struct Living {
+    std::uint32_t node = 0;
+    std::uint32_t heat = 0;  ///< EvictionPolicy::heat
+    TimePoint expires_at{};
+  };
   /// The living entries among some nodes from `from` on, which becomes where to go on, kNone at
-  /// the end; their age is not looked at.
-  [[nodiscard]] std::vector<MemoryHit> some_from(std::uint32_t& from, TimePoint now);
+  /// the end.
+  [[nodiscard]] std::vector<Living> some_from(std::uint32_t& from, TimePoint now);
+  /// What lives in a node; counts nowhere, and its age is not looked at.
+  [[nodiscard]] std::optional<MemoryHit> at(std::uint32_t number, TimePoint now);
 
   /// For HeldValue: the last reference of an entry that left is gone.
   void let_go(Node& node) noexcept;

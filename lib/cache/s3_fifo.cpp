@@ -45,6 +45,10 @@ EvictionPolicy::Node* S3Fifo::evict(const Node& /*incoming*/) {
   return evict_main();
 }
 
+std::uint32_t S3Fifo::heat(const Node& node) const noexcept {
+  return EvictionPolicy::heat(node) + (node.part == Part::main ? kPromoteAt : 0);
+}
+
 void S3Fifo::push_main(Node& node) noexcept {
   node.part = Part::main;
   main_.push(node);

@@ -26,6 +26,8 @@ class S3Fifo final : public EvictionPolicy {
   void remove(Node& node) noexcept override;
   void moved(Node& from, Node& to) override;
   [[nodiscard]] Node* evict(const Node& incoming) override;
+  /// What was promoted counts for what that took.
+  [[nodiscard]] std::uint32_t heat(const Node& node) const noexcept override;
 
  private:
   void push_main(Node& node) noexcept;

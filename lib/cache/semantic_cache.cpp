@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cache/heap_charge.hpp"
+#include "cache/key_hash.hpp"
 #include "cache/vector_space.hpp"
 
 namespace tidegate {
@@ -16,14 +17,6 @@ constexpr std::uint64_t kHashNodeBytes = 6 * sizeof(void*);
 constexpr std::size_t kLookedAt = 8;
 
 std::string_view view_of(const Digest& digest) { return {reinterpret_cast<const char*>(digest.data()), digest.size()}; }
-
-struct KeyHash {
-  std::size_t operator()(const CacheKey& key) const noexcept {
-    std::size_t hash = 0;
-    std::memcpy(&hash, key.data(), sizeof(hash));  // a SHA-256 needs no mixing
-    return hash;
-  }
-};
 
 SemanticCacheStats::State state_of(FalseHitAudit::State state) {
   switch (state) {

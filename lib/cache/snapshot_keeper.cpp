@@ -4,8 +4,10 @@
 #include <new>
 #include <set>
 
+#include "base/try.hpp"
 #include "base/wall_time.hpp"
-#include "cache/cache_snapshot.hpp"
+#include "cache/memory_ranking.hpp"
+#include "request/record_codec.hpp"
 
 namespace tidegate {
 namespace {
@@ -21,13 +23,16 @@ SnapshotKeeper::SnapshotKeeper(CacheSnapshotOptions options, std::shared_ptr<Tie
 void SnapshotKeeper::restore() noexcept {
   if (!has_file()) return;
   try {
-    CacheSnapshotRead found = [&] {
-      const MutexLock lock(mutex_);
-      return read();
-    }();
-    skipped_.store(found.skipped, std::memory_order_relaxed);
-    namespaces_->restore(std::move(found.snapshot.tables));
-    if (cache_->shares() == nullptr) put_back(found.snapshot, *cache_, kAnyPart);
+    const MutexLock lock(mutex_);
+    const auto file = MappedFile::open(options_.file);
+    if (!file) {
+      skipped_.store(file.error().code() == ErrorCode::not_found ? 0 : 1, std::memory_order_relaxed);
+      return;
+    }
+    SnapshotReader reader(file->bytes(), unix_milliseconds());
+    namespaces_->restore(reader.take_tables());
+    if (cache_->shares() == nullptr) put_back(reader, *cache_, kAnyPart);
+    skipped_.store(reader.count_skipped(), std::memory_order_relaxed);
   } catch (...) {
     failed_.fetch_add(1, std::memory_order_relaxed);  // no memory for all of it
   }
@@ -36,60 +41,93 @@ void SnapshotKeeper::restore() noexcept {
 void SnapshotKeeper::restore_into(TieredCache& cache, std::string_view model) noexcept {
   if (!has_file()) return;
   try {
-    const CacheSnapshotRead found = [&] {
-      const MutexLock lock(mutex_);
-      return read();
-    }();
-    put_back(found.snapshot, cache, snapshot_part(model));
+    const MutexLock lock(mutex_);
+    const std::optional<MappedFile> file = former();
+    if (const MappedFile* const found = waiting_ ? &*waiting_ : file ? &*file : nullptr) {
+      SnapshotReader reader(found->bytes(), unix_milliseconds());
+      put_back(reader, cache, snapshot_part(model));
+    }
   } catch (...) {
     failed_.fetch_add(1, std::memory_order_relaxed);
   }
 }
 
-void SnapshotKeeper::put_back(const CacheSnapshot& snapshot, TieredCache& cache, std::uint32_t part) {
-  for (std::size_t i = 0; i < snapshot.answers.size(); ++i) {
-    if (part != kAnyPart && snapshot.part_of(i) != part) continue;
-    CacheEntry answer = snapshot.answers[i];
-    answer.time_to_live = std::min(answer.time_to_live, cache_->options().time_to_live);
-    cache.put_in_memory(answer);
-    restored_.fetch_add(1, std::memory_order_relaxed);
+/// The file's first answers, as many as there is room for, are stored from the last to the first: policies that let go
+/// of the oldest first keep what is worth most. Takes 8 bytes for 1024 answers of the file, and for 1024 of them.
+void SnapshotKeeper::put_back(SnapshotReader& reader, TieredCache& cache, std::uint32_t part) {
+  constexpr std::uint64_t kBlock = 1024;
+  const auto next = [&] {
+    auto answer = reader.next();
+    while (answer && part != kAnyPart && answer->part != part) answer = reader.next();
+    return answer;
+  };
+  const std::uint64_t room = cache.room_in_memory();
+  std::vector<std::uint64_t> blocks;
+  std::uint64_t count = 0;
+  std::uint64_t bytes = 0;
+  while (const auto answer = next()) {
+    bytes += MemoryShard::charge_of(answer->record.size() - kRecordHeaderBytes);  // whole, so it has one
+    if (bytes > room) break;
+    if (count++ % kBlock == 0) blocks.push_back(answer->place);
   }
+  std::vector<SnapshotReader::Answer> answers;
+  for (; !blocks.empty(); blocks.pop_back()) {
+    answers.clear();
+    reader.go_to(blocks.back());
+    for (std::uint64_t left = count - kBlock * (blocks.size() - 1); left > 0 && answers.size() < kBlock; --left) {
+      if (auto answer = next()) answers.push_back(*answer);
+    }
+    for (auto answer = answers.rbegin(); answer != answers.rend(); ++answer) {
+      CacheEntry entry = answer->entry();
+      entry.time_to_live = std::min(entry.time_to_live, cache_->options().time_to_live);
+      cache.put_in_memory(entry);
+      restored_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+}
+
+/// What the next save replaces, where it is not `waiting_`.
+std::optional<MappedFile> SnapshotKeeper::former() const {
+  if (waiting_) return std::nullopt;
+  auto file = MappedFile::open(options_.file);
+  return file ? std::optional(*std::move(file)) : std::nullopt;
 }
 
 /// What the file holds for models that have not come: it is still theirs.
-void SnapshotKeeper::keep_others(CacheSnapshot& snapshot) const {
-  if (cache_->shares() == nullptr) return;
-  std::set<std::uint32_t> present{snapshot_part("")};
-  for (const auto& share : cache_->shares()->open_shares()) present.insert(snapshot_part(share->model));
-  const CacheSnapshotRead found = read();
-  for (std::size_t i = 0; i < found.snapshot.answers.size(); ++i) {
-    if (present.contains(found.snapshot.part_of(i))) continue;
-    snapshot.answers.push_back(found.snapshot.answers[i]);
-    snapshot.parts.push_back(found.snapshot.part_of(i));
+Result<void> SnapshotKeeper::keep_others(SnapshotWriter& writer, std::span<const TieredCache::MemoryPart> parts) const {
+  if (cache_->shares() == nullptr) return {};
+  const std::optional<MappedFile> file = former();
+  const MappedFile* const found = waiting_ ? &*waiting_ : file ? &*file : nullptr;
+  if (found == nullptr) return {};
+  std::set<std::uint32_t> present;
+  for (const auto& part : parts) present.insert(snapshot_part(part.model));
+  SnapshotReader reader(found->bytes(), unix_milliseconds());
+  while (const auto answer = reader.next()) {
+    if (present.contains(answer->part)) continue;
+    TIDEGATE_CHECK(writer.add(answer->entry(), answer->part));
   }
+  return {};
 }
 
-CacheSnapshotRead SnapshotKeeper::read() const {
-  return waiting_ ? read_cache_snapshot(waiting_->bytes(), unix_milliseconds())
-                  : read_cache_snapshot(options_.file, unix_milliseconds());
+Result<std::uint64_t> SnapshotKeeper::write() const {
+  // An invalidation that comes after the tables are taken removes the file as soon as it is there.
+  TIDEGATE_TRY(SnapshotWriter writer, SnapshotWriter::open(options_.file, namespaces_->tables(),
+                                                           options_.capacity_bytes, unix_milliseconds()));
+  const std::vector<TieredCache::MemoryPart> parts = cache_->memory_parts();
+  MemoryRanking ranking(parts, cache_->now());
+  while (const auto ranked = ranking.next()) {
+    TIDEGATE_CHECK(writer.add(ranked->entry, snapshot_part(ranked->model)));
+  }
+  TIDEGATE_CHECK(keep_others(writer, parts));
+  return writer.commit();
 }
 
 Result<std::uint64_t> SnapshotKeeper::save() noexcept {
   if (!has_file()) return Error(ErrorCode::invalid_argument, "cache.snapshot.file is empty; name a file to write to");
   const auto attempt = [&]() -> Result<std::uint64_t> {
     try {
-      CacheSnapshot snapshot;
-      // What is invalidated from here on lies under keys that the tables, taken later, know of.
-      cache_->for_each_in_memory([&](const CacheEntry& entry, std::string_view model) {
-        snapshot.answers.push_back(entry);
-        snapshot.parts.push_back(snapshot_part(model));
-      });
-      // Nobody discards the file between the tables' being taken and its being there.
       const MutexLock lock(mutex_);
-      keep_others(snapshot);
-      snapshot.tables = namespaces_->tables();
-      auto written =
-          write_cache_snapshot(options_.file, std::move(snapshot), options_.capacity_bytes, unix_milliseconds());
+      auto written = write();
       if (written) waiting_.reset();
       return written;
     } catch (const std::bad_alloc&) {

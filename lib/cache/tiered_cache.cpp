@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "base/mutex.hpp"
 #include "base/try.hpp"
 #include "base/wall_time.hpp"
 #include "cache/key_hash.hpp"
@@ -36,13 +37,13 @@ Duration life_in_tiers(const CacheOptions& options) {
 /// What errors may take of the memory tier's budget, which is made smaller by it.
 constexpr std::uint64_t kNegativePart = 50;
 
-std::uint64_t bytes_for_errors(const CacheOptions& options) {
-  return options.negative_time_to_live > Duration::zero() ? options.memory.capacity_bytes / kNegativePart : 0;
+std::uint64_t bytes_for_errors(const CacheOptions& options, std::uint64_t capacity_bytes) {
+  return options.negative_time_to_live > Duration::zero() ? capacity_bytes / kNegativePart : 0;
 }
 
 MemoryCacheOptions memory_options(const CacheOptions& options) {
   MemoryCacheOptions memory = options.memory;
-  memory.capacity_bytes -= bytes_for_errors(options);
+  memory.capacity_bytes -= bytes_for_errors(options, memory.capacity_bytes);
   return memory;
 }
 
@@ -95,7 +96,7 @@ struct TieredCache::Chain {
                          memory_options(options),
                          MemoryShares::Surroundings{clock, staleness_of(options), std::move(executor)})
                    : nullptr),
-        errors(bytes_for_errors(options), options.negative_time_to_live),
+        errors(bytes_for_errors(options, options.memory.capacity_bytes), options.negative_time_to_live),
         counters(options.tiers.size()) {}
 
   void store_further(const CacheEntry& entry, std::size_t tier) {
@@ -109,6 +110,7 @@ struct TieredCache::Chain {
   MemoryCache memory;
   const std::shared_ptr<MemoryShares> shares;  ///< null where memory is everybody's
   NegativeCache errors;
+  Mutex resizing;  ///< one resize after the other; before the shares', the curve's, the errors' and the shards'
   std::vector<TierCounters> counters;  ///< of options.tiers, same order
 };
 
@@ -354,13 +356,15 @@ void TieredCache::put_error(const CacheKey& key, const Error& error) noexcept {
 
 void TieredCache::put_in_memory(const CacheEntry& entry) { state_->keep(entry); }
 
-void TieredCache::for_each_in_memory(
-    const std::function<void(const CacheEntry&, std::string_view model)>& visit) const {
-  state_->chain->memory.for_each([&](const CacheEntry& entry) { visit(entry, {}); });
-  if (shares() == nullptr) return;
+std::uint64_t TieredCache::room_in_memory() const noexcept { return state_->memory.room(); }
+
+std::vector<TieredCache::MemoryPart> TieredCache::memory_parts() const {
+  std::vector<MemoryPart> parts{{std::shared_ptr<const MemoryCache>(state_->chain, &state_->chain->memory), {}}};
+  if (shares() == nullptr) return parts;
   for (const auto& share : shares()->open_shares()) {
-    share->memory.for_each([&](const CacheEntry& entry) { visit(entry, share->model); });
+    parts.push_back({std::shared_ptr<const MemoryCache>(share, &share->memory), share->model});
   }
+  return parts;
 }
 
 void TieredCache::clear_memory() {
@@ -369,8 +373,12 @@ void TieredCache::clear_memory() {
 }
 
 void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
-  const std::uint64_t errors = bytes_for_errors(state_->chain->options);
-  const std::uint64_t left = capacity_bytes > errors ? capacity_bytes - errors : 0;
+  const MutexLock lock(state_->chain->resizing);
+  const CacheOptions& options = state_->chain->options;
+  const std::uint64_t capacity = std::min(capacity_bytes, options.memory.capacity_bytes);
+  const std::uint64_t errors = bytes_for_errors(options, capacity);
+  const std::uint64_t left = capacity - errors;
+  state_->chain->errors.resize(errors);
   if (shares() != nullptr) {
     shares()->resize(left);
   } else {
@@ -381,6 +389,8 @@ void TieredCache::resize_memory(std::uint64_t capacity_bytes) {
 std::vector<CacheCurvePoint> TieredCache::curve() const { return state_->chain->memory.curve(); }
 
 const CacheOptions& TieredCache::options() const noexcept { return state_->chain->options; }
+
+TimePoint TieredCache::now() const { return state_->chain->clock->now(); }
 
 bool TieredCache::has_further_tiers() const noexcept { return !state_->chain->options.tiers.empty(); }
 

@@ -53,6 +53,8 @@ class TieredCache {
   void put_error(const CacheKey& key, const Error& error) noexcept;
 
   [[nodiscard]] const CacheOptions& options() const noexcept;
+  /// By the clock of lives.
+  [[nodiscard]] TimePoint now() const;
   [[nodiscard]] bool has_further_tiers() const noexcept;
 
   /// Asks the further tiers. `done` runs exactly once, possibly before this
@@ -64,12 +66,18 @@ class TieredCache {
   /// Stores a computed answer in every tier. `cost` is what the model took for it.
   void put(const CacheKey& key, std::span<const Tensor> outputs, Duration cost = Duration::zero());
 
-  /// As MemoryCache::put and for_each, the latter with the model whose share an entry is in ("" where there are none).
+  /// As MemoryCache::put and room.
   void put_in_memory(const CacheEntry& entry);
-  void for_each_in_memory(const std::function<void(const CacheEntry&, std::string_view model)>& visit) const;
+  [[nodiscard]] std::uint64_t room_in_memory() const noexcept;
+  /// The memory tiers, of each share one, with the name of its model ("" where there are none).
+  struct MemoryPart {
+    std::shared_ptr<const MemoryCache> memory;
+    std::string model;
+  };
+  [[nodiscard]] std::vector<MemoryPart> memory_parts() const;
   /// As MemoryCache::clear, with the remembered errors; of a chain of one model, its share only.
   void clear_memory();
-  /// As MemoryCache::resize and MemoryShares::resize.
+  /// As MemoryCache::resize and MemoryShares::resize; what remembered errors may take follows.
   void resize_memory(std::uint64_t capacity_bytes);
   [[nodiscard]] std::vector<CacheCurvePoint> curve() const;
 

@@ -23,6 +23,9 @@ class WTinyLfu final : public EvictionPolicy {
   /// Where the window would overflow, its oldest entry (or `incoming` itself, if that
   /// is larger than the window) competes with the oldest one of main.
   [[nodiscard]] Node* evict(const Node& incoming) override;
+  [[nodiscard]] std::uint32_t heat(const Node& node) const noexcept override {
+    return sketch_.estimate(node.fingerprint());
+  }
 
  private:
   [[nodiscard]] std::uint64_t window_share() const noexcept { return budget() / 100; }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/mapped_file.hpp"
 #include "base/thread_pool.hpp"
 #include "base/try.hpp"
 #include "base/wall_time.hpp"
@@ -74,9 +75,14 @@ Result<void> invalidate_described(const EngineConfig& config, const CacheScope& 
 
 CacheSnapshotStats inspect_cache_snapshot(const std::string& file) {
   CacheSnapshotStats stats;
-  const CacheSnapshotRead read = read_cache_snapshot(file, unix_milliseconds());
-  stats.restored = read.snapshot.answers.size();
-  stats.skipped = read.skipped;
+  const auto mapped = MappedFile::open(file);
+  if (!mapped) {
+    stats.skipped = mapped.error().code() == ErrorCode::not_found ? 0 : 1;
+    return stats;
+  }
+  SnapshotReader reader(mapped->bytes(), unix_milliseconds());
+  while (reader.next()) ++stats.restored;
+  stats.skipped = reader.count_skipped();
   return stats;
 }
 

@@ -300,8 +300,6 @@ MetricsSnapshot Engine::metrics() const {
 
 std::vector<CacheTierStats> Engine::cache_stats() const { return impl_->services->cache->stats(); }
 
-void Engine::resize_cache(std::uint64_t capacity_bytes) { impl_->services->cache->resize_memory(capacity_bytes); }
-
 Result<std::vector<CacheCurvePoint>> Engine::cache_curve() const {
   return contained([&]() -> Result<std::vector<CacheCurvePoint>> { return impl_->services->cache->curve(); });
 }

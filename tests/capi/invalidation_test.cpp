@@ -108,3 +108,29 @@ TEST_CASE("invalidation: a snapshot is written on demand and answers after a res
   const Runtime without = make_runtime();
   CHECK(tidegate_cache_save(without.get(), nullptr, nullptr) == TIDEGATE_E_INVALID);
 }
+
+TEST_CASE("cache resize: memory goes back at once, and what cannot be is refused with its remedy") {
+  const Runtime runtime =
+      make_runtime(R"({"cache.bypass": "never", "cache.memory.capacity_bytes": 1048576, "cache.memory.shards": 1})");
+  Counting model;
+  REQUIRE(add_host(runtime, model.host, kNamed) == TIDEGATE_OK);
+  const Queue cq = make_queue(runtime);
+  const auto entries_after_asking = [&] {
+    for (int number = 0; number < 400; ++number) ask(runtime, cq, std::to_string(number).c_str());
+    const int before = model.computed;
+    for (int number = 0; number < 400; ++number) ask(runtime, cq, std::to_string(number).c_str());
+    return 400 - (model.computed - before);
+  };
+  CHECK(entries_after_asking() == 400);
+  REQUIRE(tidegate_cache_resize(runtime.get(), 1 << 14, nullptr) == TIDEGATE_OK);
+  CHECK(entries_after_asking() < 300);
+  REQUIRE(tidegate_cache_resize(runtime.get(), 1 << 20, nullptr) == TIDEGATE_OK);
+  CHECK(entries_after_asking() == 400);
+  tidegate_error* error = nullptr;
+  CHECK(tidegate_cache_resize(runtime.get(), (1 << 20) + 1, &error) == TIDEGATE_E_INVALID);
+  const std::string message = tidegate_error_message(error, nullptr);
+  CHECK(message.find("cache.memory.capacity_bytes = 1048576") != std::string::npos);
+  CHECK(message.find("give 1048576 or less") != std::string::npos);
+  tidegate_error_release(error);
+  CHECK(tidegate_cache_resize(nullptr, 1, nullptr) == TIDEGATE_E_INVALID);
+}

@@ -160,8 +160,9 @@ TEST_CASE("engine cache: the memory tier gives memory back when told to") {
   cache.memory.capacity_bytes = 1 << 20;
   EngineRig rig({}, cache);
   for (int i = 0; i < 500; ++i) REQUIRE(ask(rig, std::to_string(i)));
-  rig.engine->resize_cache(1 << 17);
+  REQUIRE(rig.engine->resize_cache(1 << 17));
   CHECK(rig.engine->cache_stats().front().bytes <= 1 << 17);
   CHECK(rig.engine->cache_curve()->empty());
   CHECK(ask(rig, "more"));
+  CHECK(rig.engine->resize_cache((1 << 20) + 1).error().code() == ErrorCode::invalid_argument);
 }

@@ -156,10 +156,10 @@ TEST_CASE("engine shares: memory pressure shrinks all of them, and they come bac
   EngineRig rig({}, with_shares());
   REQUIRE(rig.engine->add_model("other", replicas(rig, 9), limited(kTotal / 2, 0)));
   for (int i = 0; i < 8000; ++i) ask(rig, i % 2 == 0 ? "fake" : "other", std::to_string(i));
-  rig.engine->resize_cache(kTotal / 4);
+  REQUIRE(rig.engine->resize_cache(kTotal / 4));
   CHECK(rig.engine->cache_stats().front().bytes <= kTotal / 4);
   CHECK(share_of(rig, "other").min_bytes == kTotal / 8);
-  rig.engine->resize_cache(kTotal);
+  REQUIRE(rig.engine->resize_cache(kTotal));
   CHECK(share_of(rig, "other").bytes >= kTotal / 2);
   CHECK(share_of(rig, "fake").bytes + share_of(rig, "other").bytes > kTotal - kTotal / 512);
 }

@@ -147,3 +147,28 @@ TEST_CASE("engine snapshot: a file that cannot be removed is an error of the inv
   CHECK(rig.engine->invalidate_cache({}).error().code() == ErrorCode::io_error);
   CHECK(ask(rig, "a") == AnswerSource::model);
 }
+
+TEST_CASE("engine snapshot: a smaller budget gets back what was asked for most, not what came last") {
+  const TemporaryFolder folder;
+  CacheOptions cache = kept_in(folder.file("snapshot"));
+  cache.memory.capacity_bytes = 1 << 20;
+  cache.memory.shards = 1;
+  const auto text = [](int number) { return std::string(static_cast<std::size_t>(number) + 1, 'x'); };
+  {
+    EngineRig rig({}, cache);
+    for (int number = 0; number < 300; ++number) ask(rig, text(number));
+    // One in ten is asked for again; a hit more or less is not what decides.
+    for (int round = 0; round < 4; ++round) {
+      for (int number = 0; number < 300; number += 10) ask(rig, text(number));
+    }
+  }
+  cache.memory.capacity_bytes = 18'000;
+  EngineRig rig({}, cache);
+  const auto restored = rig.engine->snapshot_stats().restored;
+  CHECK(restored >= 30);
+  CHECK(restored < 200);
+  for (int number = 0; number < 300; number += 10) {
+    CAPTURE(number);
+    CHECK(rig.engine->try_cached(rig.request(text(number))));
+  }
+}

@@ -57,6 +57,11 @@ expect 0 "one text"
 grep '^one text: ' "$work/out" | cmp -s - "$work/first" || fail "the same text got another vector"
 expect 2 "$model_flag" "$work/no such folder" "x"
 test -s "$work/err" || fail "a missing model folder must be explained"
+if [ "$language" = python ]; then
+  expect 0 --cache-bytes 100000 "one text" "one text"
+  expect 2 --cache-bytes 1000000000000 "one text"
+  grep -q 'cache.memory.capacity_bytes' "$work/err" || fail "too large a cache must be explained: $(cat "$work/err")"
+fi
 if [ -n "${MODEL:-}" ]; then
   expect 0 "$model_flag" "$MODEL" "The cat sat on the mat." "A feline rested on the rug."
   test "$(grep -c ': 384 numbers: ' "$work/out")" -eq 2 || fail "two vectors of 384 numbers expected: $(cat "$work/out")"

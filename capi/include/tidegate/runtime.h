@@ -93,6 +93,14 @@ TIDEGATE_API tidegate_status tidegate_cache_invalidate(tidegate_runtime *runtime
 TIDEGATE_API tidegate_status tidegate_cache_save(tidegate_runtime *runtime, uint64_t *answers,
                                                  tidegate_error **err) TIDEGATE_NOEXCEPT;
 
+/* Gives the memory cache another budget, everything counted: less under memory pressure, the old one when that is over;
+ * "cache.memory.capacity_bytes" at most. What no longer fits is gone, and its memory given back, when this returns.
+ * Answers that results still use stay valid and count.
+ * Since: 1.0   Thread: Any   Blocks: while entries are moved, milliseconds for each 64 MiB   Owns: -
+ * Errors: INVALID (more than it began with), SHUTTING_DOWN */
+TIDEGATE_API tidegate_status tidegate_cache_resize(tidegate_runtime *runtime, uint64_t capacity_bytes,
+                                                   tidegate_error **err) TIDEGATE_NOEXCEPT;
+
 #ifdef __cplusplus
 }
 #endif

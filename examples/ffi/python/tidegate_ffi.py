@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Embeds texts through Tidegate's C ABI with ctypes and asyncio.
 
-  tidegate_ffi.py [--library FILE] [--model FOLDER] [--priority CLASS] [--tenant NAME] [TEXT...]
+  tidegate_ffi.py [--library FILE] [--model FOLDER] [--priority CLASS] [--tenant NAME]
+                  [--cache-bytes N] [TEXT...]
 
 Lines of standard input are embedded where no text is given and it is no terminal.
 Without a model folder a synthetic model answers. As a module:
@@ -51,6 +52,7 @@ SIGNATURES = {
     "runtime_create": (c_int32, [c_void_p, POINTER(c_void_p), POINTER(c_void_p)]),
     "runtime_shutdown": (c_int32, [c_void_p, c_int64, POINTER(c_void_p)]),
     "runtime_release": (None, [c_void_p]),
+    "cache_resize": (c_int32, [c_void_p, c_uint64, POINTER(c_void_p)]),
     "model_load": (c_int32, [c_void_p, c_char_p, c_size_t, POINTER(c_void_p), POINTER(c_void_p)]),
     "cq_create": (c_int32, [c_void_p, POINTER(c_void_p), POINTER(c_void_p)]),
     "cq_fd": (c_int32, [c_void_p]),
@@ -169,6 +171,10 @@ class Tidegate:
         """One vector or TidegateError per text; options as those of embed_one."""
         return await asyncio.gather(*(self.embed_one(text, **options) for text in texts), return_exceptions=True)
 
+    async def resize_cache(self, capacity_bytes):
+        """Gives the memory cache another budget, at most the one it began with; raises TidegateError."""
+        await asyncio.to_thread(self._lib.call, "cache_resize", self._runtime, capacity_bytes)
+
     def _drain(self):
         count = c_size_t()
         while self._lib.cq_drain(self._cq, self._records, ctypes.sizeof(Completion), self.BATCH, byref(count)) == OK:
@@ -194,6 +200,8 @@ async def run(arguments):
     texts = texts or ["The cat sat on the mat.", "A feline rested on the rug.", "42"]
     failed = 0
     async with Tidegate(arguments.model, arguments.shared_object) as gate:
+        if arguments.cache_bytes is not None:
+            await gate.resize_cache(arguments.cache_bytes)
         for text, answer in zip(texts, await gate.embed(texts, priority=arguments.priority, tenant=arguments.tenant)):
             if isinstance(answer, BaseException):
                 failed += 1
@@ -210,6 +218,7 @@ def main():
     parser.add_argument("--model", help="sentence-transformers folder (default: a synthetic model)")
     parser.add_argument("--priority", choices=PRIORITIES, default="interactive", help="what goes first under load")
     parser.add_argument("--tenant", default="", help="whose requests these are (default: nobody's)")
+    parser.add_argument("--cache-bytes", type=int, metavar="N", help="what the memory cache may take (default: 64 MiB)")
     parser.add_argument("texts", nargs="*", metavar="TEXT")
     try:
         return asyncio.run(run(parser.parse_args()))

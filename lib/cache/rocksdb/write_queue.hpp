@@ -1,22 +1,14 @@
 // WriteQueue: changes on their way to the disk store, and what they say already now.
 #pragma once
 
-#include <cstring>
 #include <optional>
 #include <unordered_map>
 
 #include "base/mutex.hpp"
+#include "cache/key_hash.hpp"
 #include "cache/rocksdb/disk_store.hpp"
 
 namespace tidegate::disk {
-
-struct KeyHash {
-  std::size_t operator()(const CacheKey& key) const noexcept {
-    std::size_t hash = 0;
-    std::memcpy(&hash, key.data(), sizeof(hash));
-    return hash;
-  }
-};
 
 /// One change a key: a newer one takes the older one's place.
 using Changes = std::unordered_map<CacheKey, Change, KeyHash>;

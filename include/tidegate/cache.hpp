@@ -81,7 +81,9 @@ class CacheTier {
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   /// Calls `done` exactly once with one slot per key, in order, or with no slot where it could
   /// not find out (no connection, too late); it may do so before returning. The chain stops waiting at `deadline` and
-  /// takes what is missing as a miss. An entry whose key differs from the one asked is discarded by the chain.
+  /// takes what is missing as a miss. An entry whose key differs from the one asked is discarded by the chain. Tables
+  /// of invalidations are asked for like answers: while a tier has not answered for one in 10 s, or ever, it has no
+  /// hits.
   virtual void get_many(std::span<const CacheKey> keys, Deadline deadline, Lookup done) = 0;
   /// Stores or forgets; best effort.
   virtual void put_many(std::span<const CacheEntry> entries) = 0;
@@ -123,7 +125,8 @@ struct MemoryCacheOptions {
   std::uint32_t shards = 8;  ///< power of two, 1..256
   CachePolicy policy = CachePolicy::s3_fifo;
   /// Keeps shadow caches beside the tier, which tell what other sizes and policies would hit
-  /// (Engine::cache_curve). Takes a twentieth of the budget at most; off below 8 MiB.
+  /// (Engine::cache_curve). Takes a twentieth of the budget at most; off where
+  /// remembered errors leave less than 8 MiB.
   CacheCurve curve = CacheCurve::off;
   CachePerModel per_model = CachePerModel::off;
 };
@@ -131,7 +134,7 @@ struct MemoryCacheOptions {
 /// The memory tier's answers, kept in a file from the end of an engine to the start of the next.
 struct CacheSnapshotOptions {
   std::string file;  ///< empty = they are lost. Replaced as a whole; the engine's own
-  /// Most bytes of the file; what has the shortest life left is left out.
+  /// Most bytes of the file; what is worth least (how often it is asked for, times the life it has left) is left out.
   std::uint64_t capacity_bytes = 1ULL << 30;
 };
 

@@ -104,8 +104,8 @@ class Engine {
   /// On success `on_done` runs exactly once, later, on the completion executor and
   /// never inside this call. On an error nothing was accepted and `on_done` is
   /// destroyed uncalled: the error is the answer. Errors: not_found (model),
-  /// invalid_argument, too_large, queue_full (with retry_after), shutting_down,
-  /// out_of_memory, host_failed (an executor, clock or tier of the program's threw).
+  /// invalid_argument, too_large, queue_full, quota_exceeded, overloaded (these with retry_after), backend_failed (an
+  /// equal one has just failed by itself), shutting_down, out_of_memory, host_failed (executor, clock or tier threw).
   [[nodiscard]] Result<RequestId> infer(Request request, Callback on_done);
 
   /// As `infer`; a refusal is a ready future.
@@ -136,7 +136,7 @@ class Engine {
   /// announces itself while it looks up and prepares. Errors: not_found, out_of_memory.
   [[nodiscard]] Result<Announcement> announce(std::string_view model = {});
 
-  /// The room left in a model's queue. Never blocks. Errors: not_found, shutting_down.
+  /// The room left in a model's queue: items, tokens, bytes. Never blocks. Errors: not_found, shutting_down.
   [[nodiscard]] Result<QueueRoom> capacity(std::string_view model = {}) const;
   /// Calls back once, on the completion executor, when QueueRoom::any(): with the room there is then (others
   /// may have been faster), or shutting_down. Errors: not_found, shutting_down, out_of_memory; then it is not called.
@@ -158,7 +158,7 @@ class Engine {
   [[nodiscard]] std::vector<CacheTierStats> cache_stats() const;
   /// From the return on no request is given an answer of the scope that was computed, or began to be,
   /// before: not by this engine, whoever stores it and however late. Other processes that share a further
-  /// tier follow within 5 s while they have requests. With a `bound`, waits so long for the tiers to
+  /// tier follow within 5 s while they have requests and it answers. With a `bound`, waits so long for the tiers to
   /// have taken it. Errors: not_found (model), invalid_argument (tag and version), out_of_memory,
   /// unavailable (a tier did not take it within the bound; it is offered again while there are requests),
   /// io_error (a snapshot of before cannot be removed, which takes what the disk takes), shutting_down (a drain
@@ -168,9 +168,9 @@ class Engine {
   /// Blocks until the file is on the disk. Errors: invalid_argument (no file), io_error, busy, out_of_memory.
   Result<std::uint64_t> save_cache();
   [[nodiscard]] CacheSnapshotStats snapshot_stats() const;
-  /// Gives the memory tier another budget, at most the one it began with: smaller under memory pressure,
-  /// the old one when that is over. What no longer fits is gone when this returns. Errors: invalid_argument (more than
-  /// that), out_of_memory.
+  /// Gives the memory tier another budget, in bytes, at most the one it began with: smaller under memory pressure, the
+  /// old one when that is over. Blocks while entries move, milliseconds for each 64 MiB; then what no longer fits
+  /// is gone, but for answers in use, which count. Errors: invalid_argument (more than that), out_of_memory.
   Result<void> resize_cache(std::uint64_t capacity_bytes);
   /// What other sizes and policies of the memory tier would have hit of late, by policy, then
   /// capacity; empty without MemoryCacheOptions::curve. Errors: out_of_memory.

@@ -16,7 +16,8 @@ using Announcement = std::shared_ptr<void>;
 /// Hard caps on what waits in all models of an engine together, beside those of each
 /// (AdmissionOptions); 0 = no cap. They hold at every instant, whoever submits. A request that would
 /// break one is refused (queue_full) and changes nothing, unless requests of lower classes of its own model
-/// can give way. One that a free replica takes at once does not wait, so it is never refused by them.
+/// can give way, or its caller waits (RequestOptions::admit_until). Each 0 to 2^50; a request above one by itself is
+/// too_large. One that a free replica takes at once does not wait, so it is never refused by them.
 struct EngineQueueOptions {
   std::uint64_t max_queued_items = 0;   ///< waiting requests
   std::uint64_t max_queued_tokens = 0;  ///< of waiting requests

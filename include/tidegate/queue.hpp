@@ -102,8 +102,8 @@ struct TenantOptions {
 };
 
 /// Hard caps on what waits for a replica. They hold at every instant; a request that
-/// would break one is refused with queue_full and changes nothing, unless requests of lower
-/// classes can give way: then those that would run last end with preempted. Requests that join
+/// would break one is refused with queue_full and changes nothing, or its caller waits (RequestOptions::admit_until),
+/// unless requests of lower classes can give way: then those that would run last end with preempted. Requests that join
 /// an equal one (at most 1024 each) and requests in a look-up of further tiers
 /// (lookup_budget at most) are not counted.
 struct AdmissionOptions {

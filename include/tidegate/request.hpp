@@ -72,7 +72,9 @@ struct RequestOptions {
   /// BatchingOptions::ordering is per_key; elsewhere it must be empty. At most 256 bytes.
   std::string ordering_key{};
   /// While the queue is full the call waits for room until then, `deadline` at most, instead of being refused:
-  /// within its class in order of arrival. Past = never blocks. See Engine::infer.
+  /// within its class in order of arrival. Past = never blocks. No effect in a completion callback or a model, nor
+  /// on a request that first asks a further cache tier or the semantic one: it is accepted, and may end with
+  /// queue_full.
   Deadline admit_until = TimePoint::min();
 };
 

@@ -202,7 +202,7 @@ constexpr std::array kEngineFields{
     text<kEngine, kCache, kSnapshot, &CacheSnapshotOptions::file>(
         {"cache.snapshot.file", "", "file that keeps the memory cache over a restart; empty = none"}, kAnyText),
     integer<kEngine, kCache, kSnapshot, &CacheSnapshotOptions::capacity_bytes>(
-        {"cache.snapshot.capacity_bytes", "bytes", "most bytes of that file; the shortest lives are left out"},
+        {"cache.snapshot.capacity_bytes", "bytes", "most bytes of that file; the answers worth least are left out"},
         limits::kSnapshotBytes),
     text<kDisk, &DiskCacheOptions::folder>(
         {"cache.disk.folder", "", "folder of the disk cache, its own; empty = there is none"}, kAnyText),

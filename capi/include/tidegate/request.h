@@ -1,6 +1,6 @@
 /* Tidegate C ABI: requests.
  *
- * A submit answers at once:
+ * A submit answers without waiting for the model (for room in a full queue only with admit_timeout_ns):
  *   OK        accepted: exactly one completion with this tag will be in the queue,
  *             whatever happens (answer, deadline, cancel, failure, shutdown)
  *   DONE      the answer is in *result now and no completion follows; only with
@@ -71,7 +71,8 @@ typedef struct tidegate_request_options {
   int32_t reserved; /* 0 */
   /* How long the submit may block for room while the queue is full, instead of QUEUE_FULL at once; by class, then
    * in order of arrival. 0 = never; TIDEGATE_FOREVER = until the deadline or a shutdown. A function of a model's
-   * table never blocks for it. */
+   * table never blocks for it. No effect on a submit that first asks a further cache tier or the semantic one: it is
+   * accepted, and may complete with QUEUE_FULL. */
   int64_t admit_timeout_ns;
 } tidegate_request_options;
 
@@ -85,7 +86,7 @@ typedef struct tidegate_queue_room {
   int64_t retry_after_ns; /* when there may be room; 0 where there is */
 } tidegate_queue_room;
 
-/* The room left in the queue of `model` (NULL = the only one).
+/* The room left in the queue of `model` (NULL = the only one) into `room`, whose struct_size must be set.
  * Since: 1.0   Thread: Any   Blocks: no   Owns: -   Errors: NOT_FOUND, SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_capacity(tidegate_runtime *runtime, const tidegate_model *model,
                                                tidegate_queue_room *room, tidegate_error **err) TIDEGATE_NOEXCEPT;

@@ -44,8 +44,8 @@ TIDEGATE_API tidegate_status tidegate_runtime_drain(tidegate_runtime *runtime, i
 
 /* As drain, then ends the engine and joins its threads. A model that hangs keeps
  * its thread, or that of the tidegate_infer it runs in; the call does not wait for it. Nor does it
- * wait beyond timeout_ns for other threads that load, register or replace a model, drain, invalidate or
- * save: the last of these calls then ends the engine before it returns. While a model hangs, callers of
+ * wait beyond timeout_ns for other threads that load, register or replace a model, drain, invalidate, save
+ * or resize: the last of these calls then ends the engine before it returns. While a model hangs, callers of
  * tidegate_infer get 20 ms to leave.
  * Afterwards calls that need the engine answer SHUTTING_DOWN; completion queues can still
  * be drained and streams read. Idempotent.
@@ -79,8 +79,8 @@ typedef struct tidegate_cache_scope {
 } tidegate_cache_scope;
 
 /* From the return on no request is given an answer of the scope that was computed, or began to be, before.
- * Other processes that share a further tier follow within 5 s while they have requests. `scope` NULL = all of
- * the only model. With a time-out, waits so long for the tiers to have taken it.
+ * Other processes that share a further tier follow within 5 s while they have requests and it answers. `scope` NULL
+ * = all of the only model. With a time-out, waits so long for the tiers to have taken it.
  * Since: 1.0   Thread: Any, but never a library thread   Blocks: up to timeout_ns
  * Owns: -   Errors: NOT_FOUND (model), UNAVAILABLE (a tier did not take it in time), SHUTTING_DOWN */
 TIDEGATE_API tidegate_status tidegate_cache_invalidate(tidegate_runtime *runtime, const tidegate_cache_scope *scope,

@@ -122,9 +122,11 @@ class FileReplacement::Writer {
 
   Result<void> open() { return file_.open(); }
   Result<void> append(std::span<const std::byte> bytes) {
-    const HoldSizeSignal hold;
-    if (gathered_.size() + bytes.size() > kGathered) TIDEGATE_CHECK(flush());
-    if (bytes.size() > kGathered) return file_.write(bytes);
+    if (gathered_.size() + bytes.size() > kGathered) {
+      const HoldSizeSignal hold;
+      TIDEGATE_CHECK(flush());
+      if (bytes.size() > kGathered) return file_.write(bytes);
+    }
     gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
     return {};
   }

@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::uint32_t kAnyPart = 0;
 
+/// After so many answers in a row without room in the file the smaller ones that may follow are left out, too.
+constexpr int kMostWithoutRoom = 64;
+
 }  // namespace
 
 SnapshotKeeper::SnapshotKeeper(CacheSnapshotOptions options, std::shared_ptr<TieredCache> cache,
@@ -110,13 +113,20 @@ Result<void> SnapshotKeeper::keep_others(SnapshotWriter& writer, std::span<const
 }
 
 Result<std::uint64_t> SnapshotKeeper::write() const {
-  // An invalidation that comes after the tables are taken removes the file as soon as it is there.
+  const std::uint64_t discards = discards_.load(std::memory_order_acquire);
   TIDEGATE_TRY(SnapshotWriter writer, SnapshotWriter::open(options_.file, namespaces_->tables(),
                                                            options_.capacity_bytes, unix_milliseconds()));
   const std::vector<TieredCache::MemoryPart> parts = cache_->memory_parts();
   MemoryRanking ranking(parts, cache_->now());
-  while (const auto ranked = ranking.next()) {
-    TIDEGATE_CHECK(writer.add(ranked->entry, snapshot_part(ranked->model)));
+  for (int without_room = 0; without_room < kMostWithoutRoom;) {
+    const auto ranked = ranking.next();
+    if (!ranked) break;
+    TIDEGATE_TRY(const SnapshotWriter::Added added, writer.add(ranked->entry, snapshot_part(ranked->model)));
+    without_room = added == SnapshotWriter::Added::yes ? 0 : without_room + 1;
+    // It would be removed as soon as it is there, and who removes it waits.
+    if (discards_.load(std::memory_order_acquire) != discards) {
+      return Error(ErrorCode::busy, "answers were invalidated while the snapshot of the cache was written; save again");
+    }
   }
   TIDEGATE_CHECK(keep_others(writer, parts));
   return writer.commit();
@@ -146,6 +156,7 @@ Result<std::uint64_t> SnapshotKeeper::save() noexcept {
 Result<void> SnapshotKeeper::discard() noexcept {
   if (!has_file()) return {};
   try {
+    discards_.fetch_add(1, std::memory_order_acq_rel);
     const MutexLock lock(mutex_);
     if (cache_->shares() != nullptr && !waiting_) {
       if (auto file = MappedFile::open(options_.file)) waiting_ = *std::move(file);

@@ -53,6 +53,7 @@ class SnapshotKeeper {
   std::atomic<std::uint64_t> skipped_{0};
   std::atomic<std::uint64_t> written_{0};
   std::atomic<std::uint64_t> failed_{0};
+  std::atomic<std::uint64_t> discards_{0};  ///< calls of discard; counted before they wait for the mutex
 };
 
 }  // namespace tidegate

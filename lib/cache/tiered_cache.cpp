@@ -162,14 +162,27 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   /// For the next tier, or for the end of the time.
   void set_alarm(State& state, TimePoint now) {
     Deadline due = limit_;
+    std::uint64_t number = 0;
     {
       const MutexLock lock(mutex_);
       if (asked_ < answered_.size()) due = std::min(limit_, now + patience_);
+      number = ++alarms_set_;
     }
-    alarm_.store(state.chain->clock->call_at(due, [self = this->shared_from_this()] { self->ring(); }));
+    const AlarmId alarm = state.chain->clock->call_at(due, [self = this->shared_from_this()] { self->ring(); });
+    {
+      const MutexLock lock(mutex_);
+      if (number == alarms_set_) alarm_ = alarm;  // else it has rung meanwhile
+    }
     if (finished_.load()) stop_alarm(state);  // by an answer that knew of the alarm before only
   }
-  void stop_alarm(State& state) { state.chain->clock->cancel(alarm_.load()); }
+  void stop_alarm(State& state) {
+    AlarmId alarm = 0;
+    {
+      const MutexLock lock(mutex_);
+      alarm = alarm_;
+    }
+    state.chain->clock->cancel(alarm);
+  }
 
   void ring() noexcept {
     const std::shared_ptr<State> state = state_.lock();
@@ -206,12 +219,10 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   /// Each tier's first answer counts; a second one, or one given before it threw,
   /// finds its turn over.
   void take(std::size_t tier, Answer answer) {
-    bool others_open = false;
     {
       const MutexLock lock(mutex_);
       if (answered_[tier]) return;
       answered_[tier] = true;
-      others_open = ++answers_ < asked_;
     }
     const std::shared_ptr<State> state = state_.lock();
     if (state == nullptr) {
@@ -226,8 +237,13 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     }
     if (finished_.load()) return;
     add_one(state->chain->counters[tier].misses);
-    if (others_open) return;
-    if (const auto next = next_tier()) {
+    std::optional<std::size_t> next;
+    {
+      const MutexLock lock(mutex_);
+      if (++misses_ < asked_) return;  // another one is still to answer
+      if (asked_ < answered_.size()) next = asked_++;
+    }
+    if (next) {
       ask(*state, *next);
     } else if (finish()) {
       stop_alarm(*state);
@@ -264,6 +280,7 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
     call_tier([&] { state.keep(near); });
     if (answer_once()) {
       add_one(state.chain->counters[tier].hits);  // before anybody who looks for it is told
+      count_unanswered(state);
       done_(CacheHit{std::move(outputs), static_cast<std::int32_t>(tier + 1)});
       stop_alarm(state);
     }
@@ -280,13 +297,16 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
 
   void run_out_of_time(State& state) {
     if (!answer_once()) return;
-    {
-      const MutexLock lock(mutex_);
-      for (std::size_t tier = 0; tier < asked_; ++tier) {
-        if (!answered_[tier]) add_one(state.chain->counters[tier].misses);
-      }
-    }
+    count_unanswered(state);
     done_(std::nullopt);
+  }
+
+  /// Who has been asked and has not answered has missed it.
+  void count_unanswered(State& state) {
+    const MutexLock lock(mutex_);
+    for (std::size_t tier = 0; tier < asked_; ++tier) {
+      if (!answered_[tier]) add_one(state.chain->counters[tier].misses);
+    }
   }
 
   /// True for the one call that is to answer.
@@ -302,10 +322,11 @@ class TieredCache::State::FurtherLookup final : public std::enable_shared_from_t
   const CacheKey key_;
   const Deadline limit_;
   Duration patience_{};
-  std::atomic<AlarmId> alarm_{0};                      ///< set before any tier is asked
-  Mutex mutex_;                                        // leaf
+  Mutex mutex_;                                    // leaf
+  AlarmId alarm_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< set before any tier is asked
+  std::uint64_t alarms_set_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   std::size_t asked_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< so many tiers, from the nearest on
-  std::size_t answers_ TIDEGATE_GUARDED_BY(mutex_) = 0;
+  std::size_t misses_ TIDEGATE_GUARDED_BY(mutex_) = 0;
   std::vector<bool> answered_ TIDEGATE_GUARDED_BY(mutex_);  ///< by tier
   std::atomic<bool> finished_{false};
   Done done_;  ///< called by whoever sets finished_

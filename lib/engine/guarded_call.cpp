@@ -3,6 +3,8 @@
 #include <exception>
 #include <string>
 
+#include "engine/room_line.hpp"
+
 namespace tidegate {
 namespace {
 
@@ -46,6 +48,7 @@ Error thrown_on_the_way() noexcept {
 
 Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexcept {
   try {
+    const NoWaiting model;
     return runner.prepare(std::move(input));
   } catch (...) {
     return thrown_by_model("prepare");
@@ -55,6 +58,7 @@ Result<PreparedInput> guarded_prepare(ModelRunner& runner, Input&& input) noexce
 Result<std::vector<PreparedInput>> guarded_split(ModelRunner& runner, const PreparedInput& input,
                                                  const ItemSize& limit) noexcept {
   try {
+    const NoWaiting model;
     return runner.split(input, limit);
   } catch (...) {
     return thrown_by_model("split");
@@ -63,6 +67,7 @@ Result<std::vector<PreparedInput>> guarded_split(ModelRunner& runner, const Prep
 
 Result<std::vector<Tensor>> guarded_join(ModelRunner& runner, std::vector<std::vector<Tensor>> parts) noexcept {
   try {
+    const NoWaiting model;
     return runner.join(std::move(parts));
   } catch (...) {
     return thrown_by_model("join");
@@ -71,6 +76,7 @@ Result<std::vector<Tensor>> guarded_join(ModelRunner& runner, std::vector<std::v
 
 void guarded_run(ModelRunner& runner, std::span<BatchItem> batch) noexcept {
   try {
+    const NoWaiting model;
     runner.run(batch);
   } catch (...) {
     const Error error = thrown_by_model("run");

@@ -245,7 +245,11 @@ Result<void> Pipeline::try_enqueue(Passage& passage, PreparedInput& prepared, En
     // Cancelled or drained meanwhile: it has completed.
     if (admitted && waiters_.find(passage.handle) == nullptr) return {};
     if (!admitted) {
-      TIDEGATE_CHECK(admit(passage));
+      if (auto in = admit(passage); !in) {
+        // It is not the room of all models that is lacking: others may have that.
+        if (passage.place != nullptr && services_->room != nullptr) services_->room->leave(passage.place->claim);
+        return in;
+      }
       const bool behind = line_.comes_before(passage.options.priority, passage.place);
       passage.standing = behind ? Submission::Standing::behind : Submission::Standing::first;
     }

@@ -221,7 +221,8 @@ class Pipeline final : public std::enable_shared_from_this<Pipeline>, public Roo
   void tell(Notes& notes) noexcept;
   void tell_ready(const std::shared_ptr<ReadyNote>& note) noexcept;
   void call(ReadyNote& note) noexcept;
-  void hand_notes_to(Pipeline& successor) noexcept;
+  void hand_notes_to(const std::shared_ptr<Pipeline>& successor) noexcept;
+  [[nodiscard]] std::shared_ptr<Pipeline> notes_successor() const;
   void tell_room() noexcept;
 
   // completions in order (pipeline_order.cpp)
@@ -331,8 +332,9 @@ class Pipeline final : public std::enable_shared_from_this<Pipeline>, public Roo
   DeliveryOrder order_ TIDEGATE_GUARDED_BY(mutex_);
   RoomLine line_ TIDEGATE_GUARDED_BY(mutex_);  ///< callers who wait for room
   std::vector<std::shared_ptr<ReadyNote>> ready_notes_ TIDEGATE_GUARDED_BY(mutex_);
-  std::uint64_t departures_seen_ TIDEGATE_GUARDED_BY(mutex_) = 0;  ///< by the first of the line
-  SharedRoom::Place listening_;                                    ///< for them, to the room of all models
+  std::weak_ptr<Pipeline> notes_successor_ TIDEGATE_GUARDED_BY(mutex_);  ///< the newer version, which tells them
+  std::uint64_t departures_seen_ TIDEGATE_GUARDED_BY(mutex_) = 0;        ///< by the first of the line
+  SharedRoom::Place listening_;                                          ///< for them, to the room of all models
   bool closed_ TIDEGATE_GUARDED_BY(mutex_) = false;
   bool drains_later_ TIDEGATE_GUARDED_BY(mutex_) = false;         ///< once nobody is in a look-up
   std::string profile_path_ TIDEGATE_GUARDED_BY(mutex_);          ///< empty = the profile is not kept, or not any more

@@ -118,6 +118,7 @@ void Pipeline::found_similar(Passage passage, PreparedInput prepared, SimilarSta
 bool Pipeline::answered_meanwhile(Passage& passage, PendingRequest& waiter) noexcept {
   if (!reads_caches(passage) || passage.batches_ended == batches_ended_.load(std::memory_order_relaxed)) return false;
   try {
+    passage.batches_ended = batches_ended_.load(std::memory_order_relaxed);
     auto hit = cache_->get_in_memory(*passage.key);
     if (!hit) return false;
     waiter.result = response_of(*std::move(hit));

@@ -369,6 +369,7 @@ bool Pipeline::refuse(std::uint64_t handle) noexcept {
     effects = take_effects(now);
     leave_line(*waiter, now, effects);
     waiters_.vacate(*waiter);
+    line_.call_first();
   }
   perform(std::move(effects));
   return true;

@@ -15,8 +15,15 @@ class Pipeline::RoomWait {
   RoomWait(Pipeline& pipeline, std::shared_ptr<RoomPlace> place, TimePoint until)
       : pipeline_(pipeline), place_(std::move(place)) {
     if (until != kNoDeadline) alarm_ = set_alarm(until);
-    MutexLock lock(pipeline_.mutex_);
-    pipeline_.line_.enter(*place_);
+    {
+      MutexLock lock(pipeline_.mutex_);
+      pipeline_.line_.enter(*place_);
+      // Only the first of the line has a claim: another one could not use it when it is told.
+      if (pipeline_.services_->room != nullptr && place_->next != nullptr) {
+        pipeline_.services_->room->leave(place_->next->claim);
+      }
+    }
+    pipeline_.tell_room();
   }
   ~RoomWait() {
     if (alarm_) pipeline_.services_->clock->cancel(*alarm_);
@@ -70,6 +77,7 @@ bool Pipeline::may_wait(const Passage& passage) const noexcept {
 
 Result<void> Pipeline::wait_for_room(Passage& passage, PreparedInput& prepared, Engine::Callback& on_done,
                                      Asking* asking) {
+  passage.announcement.reset();  // no batch is to linger for it meanwhile
   const auto place = std::make_shared<RoomPlace>(passage.options.priority);
   RoomWait wait(*this, place, std::min(passage.options.admit_until, passage.options.deadline));
   passage.place = place.get();
@@ -82,6 +90,7 @@ Result<void> Pipeline::wait_for_room(Passage& passage, PreparedInput& prepared, 
       passage.place = nullptr;
       return queued;
     }
+    tell_room();
   }
 }
 
@@ -130,6 +139,7 @@ std::uint32_t Pipeline::callers_waiting() const {
 }
 
 Result<QueueRoom> Pipeline::room() {
+  if (const auto newer = notes_successor()) return newer->room();
   MutexLock lock(mutex_);
   if (closed_) return Error(ErrorCode::shutting_down, "the engine is draining");
   return room_now();
@@ -143,7 +153,13 @@ bool Pipeline::is_ready_due() noexcept {
   return room_now().any();  // room may have come before it listened
 }
 
+std::shared_ptr<Pipeline> Pipeline::notes_successor() const {
+  MutexLock lock(mutex_);
+  return notes_successor_.lock();
+}
+
 Result<void> Pipeline::on_ready(std::shared_ptr<ReadyNote> note) {
+  if (const auto newer = notes_successor()) return newer->on_ready(std::move(note));
   Notes notes;
   {
     MutexLock lock(mutex_);
@@ -186,19 +202,20 @@ void Pipeline::tell(Notes& notes) noexcept {
 }
 
 /// Who waits to be told of room is told of the newer version's.
-void Pipeline::hand_notes_to(Pipeline& successor) noexcept {
+void Pipeline::hand_notes_to(const std::shared_ptr<Pipeline>& successor) noexcept {
   std::vector<std::shared_ptr<ReadyNote>> moving;
   {
     MutexLock lock(mutex_);
     moving.swap(ready_notes_);
+    notes_successor_ = successor;
   }
   for (std::shared_ptr<ReadyNote>& note : moving) {
     try {
-      if (successor.on_ready(note)) continue;
+      if (successor->on_ready(note)) continue;
     } catch (...) {
       // Without memory to keep it, it is told now.
     }
-    successor.tell_ready(note);
+    successor->tell_ready(note);
   }
 }
 

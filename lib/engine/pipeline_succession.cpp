@@ -41,7 +41,7 @@ void Pipeline::hand_rates_to(Pipeline& successor) const noexcept {
 }
 
 void Pipeline::hand_over_to(const std::shared_ptr<Pipeline>& successor) noexcept {
-  hand_notes_to(*successor);
+  hand_notes_to(successor);
   // What an iterative model has begun lies in its replicas, and lines end with their version.
   if (options_.batching.ordering != Ordering::none || iterative_ || successor->iterative_ ||
       !takes_inputs_of(successor->info(), info()))
@@ -117,7 +117,7 @@ bool Pipeline::take_over(PendingRequest& from, const SchedulerCore::Waiting& wai
     Submission submission{waiter,           work,          input.size, from.deadline, key, Submission::Joining::allowed,
                           waiting.priority, waiting.tenant};
     submission.signature = input.signature;
-    submission.rates = Submission::Rates::paid;
+    submission.origin = Submission::Origin::moves;
     const auto accepted = core_.submit(now, submission);
     if (accepted) {
       taken = true;

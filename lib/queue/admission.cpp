@@ -24,6 +24,11 @@ Result<void> Admission::check_item(const ItemSize& size) const noexcept {
   return check_queue(size, 1);
 }
 
+Result<void> Admission::check_step(const ItemSize& size) const noexcept {
+  TIDEGATE_CHECK(check_batch_caps(size, batching_));
+  return check_queue_caps(size, 1, caps_);
+}
+
 Result<void> Admission::check_queue(const ItemSize& size, std::size_t items) const noexcept {
   TIDEGATE_CHECK(check_queue_caps(size, items, caps_));
   if (shared_ == nullptr) return {};
@@ -45,9 +50,10 @@ QueueAmount Admission::below(Priority priority, const FlightQueue& queue) noexce
   return amount;
 }
 
-Result<QueueAmount> Admission::take_shared(const ItemSize& size, std::uint32_t items, const FlightQueue& queue,
-                                           std::uint32_t slots, const SharedRoom::Asker& asker) const noexcept {
-  const auto taken = shared_->take({items, size.tokens, size.bytes}, below(asker.priority, queue), asker);
+Result<QueueAmount> Admission::take_shared(const QueueAmount& wanted, const FlightQueue& queue, std::uint32_t slots,
+                                           const SharedRoom::Asker& asker, Displacing displacing) const noexcept {
+  const QueueAmount replaceable = displacing == Displacing::nobody ? QueueAmount{} : below(asker.priority, queue);
+  const auto taken = shared_->take(wanted, replaceable, asker);
   const auto full = [&](auto& message) -> Error {
     return Error(ErrorCode::queue_full, message)
         .with_numbers(clamped(taken.observed), clamped(taken.limit))

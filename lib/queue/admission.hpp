@@ -22,6 +22,8 @@ class Admission {
   [[nodiscard]] bool can_serve(const ItemSize& size) const noexcept {
     return shared_ == nullptr && fits_batch(size, batching_) && fits_queue(size, 1, caps_);
   }
+  /// Of an item that runs on: the room of other queues is not asked for. Error: too_large.
+  [[nodiscard]] Result<void> check_step(const ItemSize& size) const noexcept;
   /// Error: too_large (this item could never be served).
   [[nodiscard]] Result<void> check_item(const ItemSize& size) const noexcept;
   /// Error: too_large (not even an empty queue would hold it).
@@ -38,8 +40,10 @@ class Admission {
   [[nodiscard]] SharedRoom* shared() const noexcept { return shared_; }
   /// Takes the room. Answers what is to be displaced for it, within the classes below. Error: queue_full (which
   /// cap, its numbers, retry_after).
-  [[nodiscard]] Result<QueueAmount> take_shared(const ItemSize& size, std::uint32_t items, const FlightQueue& queue,
-                                                std::uint32_t slots, const SharedRoom::Asker& asker) const noexcept;
+  enum class Displacing : std::uint8_t { lower_classes, nobody };
+  [[nodiscard]] Result<QueueAmount> take_shared(const QueueAmount& wanted, const FlightQueue& queue,
+                                                std::uint32_t slots, const SharedRoom::Asker& asker,
+                                                Displacing displacing) const noexcept;
 
   /// There would be room if everything of the classes below were gone.
   [[nodiscard]] bool can_displace(const ItemSize& size, std::uint32_t count, Priority priority,

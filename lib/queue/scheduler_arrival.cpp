@@ -58,15 +58,15 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   }
   if (submission.standing == Submission::Standing::behind) return behind_others(submission, size, items);
   const auto room = admission.check_room(size, items, queue, slots);
-  if (!room && !admission.can_displace(size, items, submission.priority, queue)) {
+  const bool moves = submission.origin == Submission::Origin::moves;
+  if (!room && (moves || !admission.can_displace(size, items, submission.priority, queue))) {
     TIDEGATE_CHECK(check_without_room(submission, size, items));
     return room.error();
   }
   Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
   if (tenant == nullptr) return no_place_for_tenant();
   TIDEGATE_CHECK(admission.check_share(*tenant, items, queue, slots));
-  const bool pays = submission.rates == Submission::Rates::charged;
-  if (pays) TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
+  if (!moves) TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
   TIDEGATE_CHECK(check_deadline(submission, size));
   make_room_for_waiter(submission.deadline);
   const std::size_t opened = 1 + submission.parts.size();
@@ -80,7 +80,7 @@ Result<SchedulerCore::Accepted> SchedulerCore::State::accept(const Submission& s
   }
   // Accepted: nothing below can fail.
   if (!room || missing != QueueAmount{}) displace(size, items, missing);
-  if (pays) TenantTable::charge(*tenant, size.tokens, now);
+  if (!moves) TenantTable::charge(*tenant, size.tokens, now);
   Flight& flight = open_flight(submission, *tenant);
   return Accepted{attach(flight, submission.deadline, submission.priority, submission.waiter), false};
 }
@@ -92,7 +92,7 @@ Result<void> SchedulerCore::State::check_without_room(const Submission& submissi
   Tenant* const tenant = tenants.find_or_add(submission.tenant, now);
   if (tenant == nullptr) return no_place_for_tenant();
   TIDEGATE_CHECK(admission.check_share(*tenant, items, queue, slots));
-  if (submission.rates == Submission::Rates::charged) {
+  if (submission.origin == Submission::Origin::arrives) {
     TIDEGATE_CHECK(TenantTable::check_rates(*tenant, size.tokens, now));
   }
   return check_deadline(submission, size);

@@ -365,8 +365,10 @@ Result<SchedulerCore::Accepted> SchedulerCore::submit(TimePoint now, const Submi
   const std::uint64_t without_place = state.stats.refused_tenants;
   state.lacked_shared = false;
   Result<Accepted> accepted = state.accept(submission);
-  const bool comes_back = !accepted && accepted.error().code() == ErrorCode::queue_full &&
-                          submission.patience == Submission::Patience::waits;
+  const bool comes_back =
+      !accepted &&
+      (submission.origin == Submission::Origin::moves ||
+       (accepted.error().code() == ErrorCode::queue_full && submission.patience == Submission::Patience::waits));
   if (!accepted && !comes_back) {
     switch (accepted.error().code()) {
       case ErrorCode::shutting_down: ++state.stats.refused_draining; break;

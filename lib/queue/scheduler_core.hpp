@@ -51,9 +51,10 @@ struct Submission {
   /// Set: the request is larger than a batch and runs as these. They are accepted together or
   /// not at all; `size` is not read, and `work` stands for the whole in Complete and Retire.
   std::span<const SubmittedPart> parts{};
-  /// Whether the tenant's rates are asked and charged; not again where another queue has done it.
-  enum class Rates : std::uint8_t { charged, paid };
-  Rates rates = Rates::charged;
+  /// `moves`: it waits in another queue and stays there if it is refused here. Its tenant has paid, it displaces
+  /// nobody, and a refusal counts as nothing.
+  enum class Origin : std::uint8_t { arrives, moves };
+  Origin origin = Origin::arrives;
   const SharedRoom::Place* claim = nullptr;  ///< its caller's, of the room that is shared with other queues
   /// `waits`: where only room is lacking, the caller waits for it and submits again, so that refusal counts as nothing.
   enum class Patience : std::uint8_t { none, waits };

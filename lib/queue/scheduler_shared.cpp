@@ -27,9 +27,12 @@ Result<QueueAmount> SchedulerCore::State::take_shared(const Submission& submissi
   }
   give_back_shared();  // who was due has left
   const SharedRoom::Asker asker{submission.priority, submission.claim};
-  const auto taken = admission.take_shared(size, items, queue, slots, asker);
+  const bool moves = submission.origin == Submission::Origin::moves;
+  const auto taken =
+      admission.take_shared({items, size.tokens, size.bytes}, queue, slots, asker,
+                            moves ? Admission::Displacing::nobody : Admission::Displacing::lower_classes);
   lacked_shared = !taken;
-  if (!taken && submission.patience == Submission::Patience::none) admission.shared()->count_refusal();
+  if (!taken && !moves && submission.patience == Submission::Patience::none) admission.shared()->count_refusal();
   TIDEGATE_TRY(const QueueAmount missing, taken);
   held.items += items - missing.items;
   held.tokens += size.tokens - missing.tokens;

@@ -57,7 +57,7 @@ void SchedulerCore::State::end_late_steps(StepSlot& slot) noexcept {
 bool SchedulerCore::State::stays(Flight& flight, const Batch& batch, const StepResult& step) noexcept {
   if (step.kind == StepResult::Kind::done || flight.waiters == 0) return false;
   const ItemSize size = at_least_one(step.next_size);
-  if (!admission.check_item(size)) {
+  if (!admission.check_step(size)) {
     end_all_waiters(flight, Outcome::step_too_large);
     return false;
   }

@@ -151,8 +151,8 @@ void SharedRoom::tell() noexcept {
     if (!std::exchange(came_, false)) return;
     round = ++round_;
     one = first_ != nullptr && first_->claims_ ? first_->listener_.lock() : next_to_tell(round);
-    // Listeners are told once nobody claims the room.
-    if (first_ != nullptr && first_->claims_) round = 0;
+    // Listeners want room for class interactive, which they have once nobody of it or above claims it.
+    if (first_ != nullptr && first_->claims_ && first_->priority_ <= Priority::interactive) round = 0;
   }
   while (one != nullptr) {
     one->room_came();

@@ -78,7 +78,9 @@ inline std::vector<std::optional<CacheEntry>> look_up(CacheTier& tier, const std
   std::promise<std::vector<std::optional<CacheEntry>>> answer;
   auto found = answer.get_future();
   tier.get_many(keys, deadline, [&answer](auto entries) { answer.set_value(std::move(entries)); });
-  return found.get();
+  auto entries = found.get();
+  entries.resize(keys.size());  // none where the tier could not find out
+  return entries;
 }
 
 inline std::optional<CacheEntry> look_up(CacheTier& tier, std::uint64_t number) {

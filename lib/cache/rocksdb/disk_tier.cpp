@@ -44,6 +44,14 @@ struct Question {
   std::vector<CacheKey> keys;
   std::vector<std::size_t> places;    ///< of keys in answers
   std::optional<CacheKey> unsettled;  ///< one with a durable change that is not in a file yet
+  bool in_the_dark = false;           ///< files that may hold one of them could not be asked
+
+  /// What the asker is told: no slot at all where nothing was found and something might have been.
+  [[nodiscard]] Entries answer() {
+    const bool found = std::ranges::any_of(answers, [](const auto& slot) { return slot.has_value(); });
+    if (in_the_dark && !found) answers.clear();
+    return std::move(answers);
+  }
 };
 
 }  // namespace
@@ -81,7 +89,9 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
         } else if (!waiting->forgets()) {
           question.answers[i] = entry_of(keys[i], std::move(waiting->record), waiting->life);
         }
-      } else if (store != nullptr && store->may_hold(keys[i])) {
+      } else if (store == nullptr) {
+        question.in_the_dark = true;
+      } else if (store->may_hold(keys[i])) {
         question.keys.push_back(keys[i]);
         question.places.push_back(i);
       }
@@ -91,6 +101,7 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
 
   void look_in_files(Question& question) {
     const auto store = keeper.store();
+    question.in_the_dark = store == nullptr;
     if (store == nullptr) return;
     std::vector<Answer> found = store->read(question.keys);
     for (std::size_t i = 0; i < found.size(); ++i) {
@@ -98,7 +109,10 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
       switch (answer.state) {
         case Answer::State::absent: break;
         case Answer::State::corrupt: add(counters.corrupt); break;
-        case Answer::State::unreadable: add(counters.failed); break;
+        case Answer::State::unreadable:
+          add(counters.failed);
+          question.in_the_dark = true;
+          break;
         case Answer::State::whole:
           question.answers[question.places[i]] = entry_of(question.keys[i], std::move(answer.record), answer.life);
           break;
@@ -111,16 +125,18 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
     reads_waiting.fetch_sub(1, std::memory_order_relaxed);
     try {
       if (deadline <= now()) {
+        question.in_the_dark = true;
         add(counters.late);
       } else {
         look_in_files(question);
       }
     } catch (...) {
       // Without memory for a record it is a miss.
+      question.in_the_dark = true;
       add(counters.failed);
     }
     try {
-      done(std::move(question.answers));
+      done(question.answer());
     } catch (...) {
       // The asker's own trouble; its thread is not here to be told.
       add(counters.failed);
@@ -134,7 +150,7 @@ struct DiskTier::Core : std::enable_shared_from_this<DiskTier::Core> {
         Question question = look_in_memory(parked.keys);
         if (question.unsettled && queue.park(*question.unsettled, parked)) continue;
         if (!question.keys.empty()) look_in_files(question);
-        parked.done(std::move(question.answers));
+        parked.done(question.answer());
       } catch (...) {
         add(counters.failed);  // as above
       }
@@ -307,13 +323,14 @@ void DiskTier::get_many(std::span<const CacheKey> keys, Deadline deadline, Looku
     question = core_->look_in_memory(keys);  // the writer may have finished with it meanwhile
   }
   if (question.keys.empty()) {
-    done(std::move(question.answers));
+    done(question.answer());
     return;
   }
   if (core_->reads_waiting.fetch_add(1, std::memory_order_relaxed) >= core_->options.max_queued_reads) {
     core_->reads_waiting.fetch_sub(1, std::memory_order_relaxed);
     add(core_->counters.late);
-    done(std::move(question.answers));
+    question.in_the_dark = true;
+    done(question.answer());
     return;
   }
   auto task = [core = core_, question = std::move(question), deadline, done = std::move(done)]() mutable {

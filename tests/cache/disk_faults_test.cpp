@@ -250,7 +250,14 @@ TEST_CASE("disk faults: a folder that is taken is an error, or a tier that misse
 
   options.trouble = DiskTrouble::try_again;
   const auto second = world.open(options);
+  const auto slots = [&](std::uint64_t number) {
+    std::promise<std::size_t> told;
+    const CacheKey key = key_of(number);
+    second->get_many(std::span(&key, 1), kNoDeadline, [&told](const auto& entries) { told.set_value(entries.size()); });
+    return told.get_future().get();
+  };
   CHECK_FALSE(look_up(*second, 1));
+  CHECK(slots(1) == 0);  // it could not find out, which is not the same as having none
   store(*second, disk_entry(2));
   CHECK_FALSE(look_up(*second, 2));
   CHECK(second->stats().failed == 1);
@@ -261,6 +268,7 @@ TEST_CASE("disk faults: a folder that is taken is an error, or a tier that misse
   CHECK(eventually([&] { return second->stats().troubled == 0; }));
   CHECK(look_up(*second, 1));
   CHECK(look_up(*second, 3));
+  CHECK(slots(77) == 1);
 }
 
 TEST_CASE("disk faults: while writing fails, reading goes on, and storing comes back after a pause") {

@@ -163,6 +163,50 @@ TEST_CASE(
   CHECK(room.used() == QueueAmount{3, 30, 3});
 }
 
+TEST_CASE("queue: a request that moves from another queue displaces nobody, and its refusal counts as nothing") {
+  SharedRoom room({.max_queued_items = 2});
+  AdmissionOptions caps;
+  caps.max_queued_items = 1;
+  Lane lane(room, 0, {}, caps);
+  Lane other(room);
+  Submission moving;
+  moving.size = {1, 1, 1};
+  moving.priority = Priority::critical;
+  moving.origin = Submission::Origin::moves;
+  REQUIRE(lane.submit({1, 1, 1}, Priority::batch));
+  CHECK(lane.core.submit(at(1), moving).error().code() == ErrorCode::queue_full);  // of its own caps
+  REQUIRE(other.submit({1, 1, 1}, Priority::batch));
+  CHECK(other.core.submit(at(1), moving).error().code() == ErrorCode::queue_full);  // of those of all models
+  lane.take();
+  other.take();
+  CHECK(lane.preempted + other.preempted == 0);
+  CHECK(lane.core.stats().refused_full + other.core.stats().refused_full == 0);
+  CHECK(room.refused() == 0);
+  moving.origin = Submission::Origin::arrives;
+  CHECK(other.core.submit(at(1), moving));
+  other.take();
+  CHECK(other.preempted == 1);
+}
+
+TEST_CASE("queue: a claim of class batch keeps room from nobody above it, who is told of it") {
+  SharedRoom room({.max_queued_tokens = 10});
+  Lane lane(room);
+  const auto held = lane.submit({1, 10, 1});
+  REQUIRE(held);
+  const auto ear = std::make_shared<Ear>();
+  const auto idle_ear = std::make_shared<Ear>();
+  SharedRoom::Place claim;
+  SharedRoom::Place listener;
+  room.claim(claim, Priority::batch, ear);
+  room.listen(listener, idle_ear);
+  lane.cancel(held->id);
+  room.tell();
+  CHECK(ear->told == 1);
+  CHECK(idle_ear->told == 1);
+  CHECK(room.left(Priority::interactive).tokens == 10);
+  room.leave(claim);
+}
+
 TEST_CASE("queue: a claim keeps room that comes for itself, by class and then by arrival") {
   SharedRoom room({.max_queued_items = 1});
   Lane lane(room);

@@ -78,7 +78,10 @@ QueueAmount SharedRoom::used() const noexcept {
   return used_;
 }
 
-void SharedRoom::enter(Place& place, Place* before) noexcept {
+template <class GoesFirst>
+void SharedRoom::enter(Place& place, const GoesFirst& goes_first) noexcept {
+  Place* before = nullptr;
+  for (Place* one = first_; one != nullptr && goes_first(*one); one = one->next_) before = one;
   Place* const after = before == nullptr ? first_ : before->next_;
   place.previous_ = before;
   place.next_ = after;
@@ -100,11 +103,7 @@ void SharedRoom::claim(Place& place, Priority priority, std::weak_ptr<RoomListen
   place.listener_ = std::move(listener);
   place.priority_ = priority;
   place.claims_ = true;
-  Place* before = nullptr;
-  for (Place* one = first_; one != nullptr && one->claims_ && one->priority_ <= priority; one = one->next_) {
-    before = one;
-  }
-  enter(place, before);
+  enter(place, [&](const Place& one) { return one.claims_ && one.priority_ <= priority; });
 }
 
 void SharedRoom::listen(Place& place, std::weak_ptr<RoomListener> listener) noexcept {
@@ -113,9 +112,7 @@ void SharedRoom::listen(Place& place, std::weak_ptr<RoomListener> listener) noex
   place.listener_ = std::move(listener);
   place.claims_ = false;
   place.round_ = round_;
-  Place* before = nullptr;
-  for (Place* one = first_; one != nullptr; one = one->next_) before = one;
-  enter(place, before);
+  enter(place, [](const Place&) { return true; });
 }
 
 void SharedRoom::leave(Place& place) noexcept {

@@ -96,7 +96,9 @@ class SharedRoom {
  private:
   [[nodiscard]] Taken judge(const QueueAmount& wanted, const QueueAmount& replaceable,
                             const Asker& asker) const noexcept TIDEGATE_REQUIRES(mutex_);
-  void enter(Place& place, Place* before) noexcept TIDEGATE_REQUIRES(mutex_);
+  /// Behind the last of those in front that `goes_first` names.
+  template <class GoesFirst>
+  void enter(Place& place, const GoesFirst& goes_first) noexcept TIDEGATE_REQUIRES(mutex_);
   void unlink(Place& place) noexcept TIDEGATE_REQUIRES(mutex_);
   [[nodiscard]] std::shared_ptr<RoomListener> next_to_tell(std::uint64_t round) noexcept TIDEGATE_REQUIRES(mutex_);
 

@@ -91,11 +91,14 @@ std::optional<CacheEntry> MemoryCache::get(const CacheKey& key) {
 void MemoryCache::resize(std::uint64_t capacity_bytes) {
   if (shards_.empty()) return;
   const std::uint64_t capacity = std::min(capacity_bytes, capacity_bytes_);
-  if (curve_ != nullptr && capacity < room_.load(std::memory_order_relaxed) + curve_->heap_bytes()) {
-    // Nothing is to be above the new budget, a curve that is made for it included.
-    for (const auto& shard : shards_) shard->resize((capacity - capacity / MissRatioCurve::kPart) / shards_.size());
+  if (curve_ != nullptr) {
+    // Entries make room before a curve is made for the new budget, and take then what it leaves.
+    const std::uint64_t left = capacity - std::min(capacity, MissRatioCurve::most_bytes(capacity));
+    if (room_.load(std::memory_order_relaxed) > left) {
+      for (const auto& shard : shards_) shard->resize(left / shards_.size());
+    }
+    curve_->resize(capacity);
   }
-  if (curve_ != nullptr) curve_->resize(capacity);
   const std::uint64_t share = for_entries(capacity) / shards_.size();
   room_.store(share * shards_.size(), std::memory_order_relaxed);
   for (const auto& shard : shards_) shard->resize(share);

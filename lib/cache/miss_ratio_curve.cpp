@@ -37,6 +37,12 @@ ShadowCache::Size size_of(std::uint64_t capacity_bytes, std::uint64_t quarters) 
 
 }  // namespace
 
+std::uint64_t MissRatioCurve::most_bytes(std::uint64_t capacity_bytes) noexcept {
+  const std::uint64_t shadows =
+      capacity_bytes < kLeastCapacity ? 0 : std::min(capacity_bytes / kPart, kMostNodes * kBytesPerNode);
+  return std::max(shadows, heap_charge(sizeof(MissRatioCurve)));
+}
+
 MissRatioCurve::MissRatioCurve(std::uint64_t capacity_bytes) {
   const MutexLock lock(mutex_);
   make(capacity_bytes);

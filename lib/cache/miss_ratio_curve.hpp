@@ -25,6 +25,9 @@ class MissRatioCurve {
   /// and nothing of a smaller one: it would tell too little.
   static constexpr std::uint64_t kLeastCapacity = 8ULL << 20;
 
+  /// What it takes for a cache of this capacity, rounded up.
+  [[nodiscard]] static std::uint64_t most_bytes(std::uint64_t capacity_bytes) noexcept;
+
   /// `capacity_bytes` of the real cache. Throws std::bad_alloc.
   explicit MissRatioCurve(std::uint64_t capacity_bytes);
   ~MissRatioCurve();

@@ -92,6 +92,15 @@ TEST_CASE("cache curve: its memory stays below 5 % of the cache, however large t
   }
 }
 
+TEST_CASE("cache curve: what it says it will take is no less than it takes, and little more") {
+  for (std::uint64_t capacity = 1 << 20; capacity < 2ULL << 30; capacity += capacity / 7) {
+    const MissRatioCurve curve(capacity);
+    CAPTURE(capacity);
+    CHECK(curve.heap_bytes() <= MissRatioCurve::most_bytes(capacity));
+    CHECK(MissRatioCurve::most_bytes(capacity) * 20 <= std::max<std::uint64_t>(capacity, 20 * curve.heap_bytes()));
+  }
+}
+
 TEST_CASE("cache curve: threads may ask, store and read at once") {
   MissRatioCurve curve(8U << 20);
   std::vector<std::thread> threads;
